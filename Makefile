@@ -1,0 +1,52 @@
+# One environment for everything: it is made on the first `make` and brought up to date when pyproject.toml changes.
+VENV  ?= .venv
+# What is handed to `pip install` for torch: TORCH="torch==2.13.0" pins a version, or names a build for other hardware.
+TORCH ?= torch
+# How much larger `make demo` restores its clip: 4, or 8 for the paper's factor.
+SCALE ?= 4
+
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INTERPRETERS := $(PYTHON) python3.11 python3.12 python3.13 python3 python
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+install: $(INSTALLED)  ## make the environment, install the package and its tools into it
+
+demo: $(INSTALLED)  ## restore the shipped clip and print what was measured (SCALE=8 for the paper's factor)
+	$(BIN)/warped-diffusion demo --scale $(SCALE)
+
+test: $(INSTALLED)  ## the tests, without slow ones and those that need a GPU or a network
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)  ## all tests that need neither a GPU nor a network
+	$(BIN)/python -m pytest -m "not gpu and not network"
+
+lint: $(INSTALLED)  ## style, format, types, and who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)  ## mend what `make lint` can mend by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove caches and build outputs, keep the environment
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first, by itself, so that TORCH decides which build the package's own requirement finds.
+$(INSTALLED): pyproject.toml
+	@test -x $(BIN)/python || for python in $(INTERPRETERS); do \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    echo "making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV) && break; \
+	done
+	@test -x $(BIN)/python || { echo "no Python 3.11 or newer found: install one, or name it, make PYTHON=path" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@

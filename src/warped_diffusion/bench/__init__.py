@@ -1,0 +1,25 @@
+"""Benchmarks: one harness, one file per benchmark; a new one is imported here so that it registers itself."""
+
+from warped_diffusion.bench.harness import (
+    BENCHMARKS,
+    Machine,
+    Options,
+    Report,
+    Timing,
+    benchmark,
+    machine,
+    measure,
+    run_benchmark,
+)
+
+__all__ = [
+    "BENCHMARKS",
+    "Machine",
+    "Options",
+    "Report",
+    "Timing",
+    "benchmark",
+    "machine",
+    "measure",
+    "run_benchmark",
+]

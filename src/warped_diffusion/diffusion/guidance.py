@@ -1,0 +1,185 @@
+r"""How the sampler is steered towards agreement with its own earlier frames.
+
+A guidance looks at a frame's estimate h and at those of its anchors, earlier frames at the same step, and answers with
+a correction in the space of h. How it acts is the guidance's kind:
+
+    in denoised space    h <- h - correction, before the solver's step, and the corrected h is what later frames see
+    through the network  u_next <- u_next - (dh/du)^T correction, after the solver's step
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from warped_diffusion.diffusion.link import Link
+from warped_diffusion.errors import UserError
+
+
+class Anchor(NamedTuple):
+    """A link that acts, and the rate at which its pull is applied: a number or (H, W) on the frame's grid."""
+
+    link: Link
+    rate: Tensor | float
+
+
+class Guidance(Protocol):
+    """What the wavefront asks of a guidance."""
+
+    @property
+    def strength(self) -> float:
+        """A multiple of the mode's calibrated default; at 0 nothing is compared and nothing changed."""
+        ...
+
+    @property
+    def through_network(self) -> bool:
+        """Whether the correction goes back through the denoiser to the step's input."""
+        ...
+
+    def prepare(self, frame: int, links: Sequence[Link], solver: str) -> tuple[Anchor, ...]:
+        """The links of a frame that act, with all that does not depend on the estimates, once per frame."""
+        ...
+
+    def correction(self, denoised: Tensor, anchors: Sequence[Anchor], references: Sequence[Tensor]) -> Tensor:
+        """The correction (C, H, W) of one frame's estimate; `references` are the anchors' estimates at this step."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoGuidance:
+    """Every frame on its own. It has nothing for a strength to multiply."""
+
+    strength: ClassVar[float] = 0.0
+    through_network: ClassVar[bool] = False
+
+    def prepare(self, frame: int, links: Sequence[Link], solver: str) -> tuple[Anchor, ...]:
+        return ()
+
+    def correction(self, denoised: Tensor, anchors: Sequence[Anchor], references: Sequence[Tensor]) -> Tensor:
+        return torch.zeros_like(denoised)
+
+
+@dataclass(frozen=True)
+class NetworkGuidance:
+    r"""The paper's self-guidance, a gradient through the network towards the previous frame.         [paper, alg. 1]
+
+        u_next <- u_next - (lambda / sqrt(e)) grad_u e(u),    e(u) = sum M |A h(u) - h_prev|^2
+
+    with h_prev held fixed, e summed over the frame, and nothing done where e = 0 (a static clip).
+
+    Attributes:
+        strength: lambda; the paper found 1 best.
+        variant: "literal" as printed. The printed step changes each element by O(N^-1/2), N elements in the frame, and
+            so fades as frames grow: "calibrated" multiplies it by sqrt(N / 65 536), 1 at the paper's 128 x 128 x 4.
+    """
+
+    strength: float = 1.0
+    variant: Literal["literal", "calibrated"] = "calibrated"
+
+    through_network: ClassVar[bool] = True
+    paper_elements: ClassVar[int] = 128 * 128 * 4
+
+    def __post_init__(self) -> None:
+        _check_strength(self.strength)
+        if self.variant not in ("literal", "calibrated"):
+            raise UserError(f"the variant of network guidance is 'literal' or 'calibrated', got {self.variant!r}")
+
+    def prepare(self, frame: int, links: Sequence[Link], solver: str) -> tuple[Anchor, ...]:
+        """The link to the previous frame, if there is one; its weight plays no part."""
+        if self.strength == 0:
+            return ()
+        return tuple(Anchor(link, self.strength) for link in _once(links) if link.reference == frame - 1)
+
+    def correction(self, denoised: Tensor, anchors: Sequence[Anchor], references: Sequence[Tensor]) -> Tensor:
+        r"""(lambda / sqrt(e)) de/dh, which the chain rule takes on to u."""
+        ((link, lam),) = anchors
+        residual = link.residual(denoised, references[0])
+        e = link.error(residual)
+        scale = torch.where(e > 0, lam / e.sqrt(), 0)
+        if self.variant == "calibrated":
+            scale = scale * sqrt(denoised.numel() / self.paper_elements)
+        return scale * 2 * link.pull(residual)
+
+
+@dataclass(frozen=True)
+class DenoisedGuidance:
+    r"""A correction of the estimate itself, towards the current key frame and the previous one.
+
+        h <- h - step sum_a w_a A_a^T M_a (A_a h - h_a) / max(1, A_a^T M_a 1)
+
+    No gradient through the network is needed. Where the heavier anchor (the key frame) did not see a pixel, a lighter
+    one (the previous frame) takes its place with the heavier one's weight.
+
+    Attributes:
+        strength: a multiple of the step of `steps`.
+    """
+
+    strength: float = 1.0
+
+    through_network: ClassVar[bool] = False
+    # A multistep solver extrapolates from the previous, corrected estimate, and so amplifies a fresh correction, by
+    # 1 + 1/(2r) or about 1.5: its step is smaller by as much.
+    steps: ClassVar[dict[str, float]] = {"euler": 0.4, "dpmpp-2m": 0.4 / 1.5}
+
+    def __post_init__(self) -> None:
+        _check_strength(self.strength)
+
+    def prepare(self, frame: int, links: Sequence[Link], solver: str) -> tuple[Anchor, ...]:
+        """Every link, with step, weight and gain in one rate per pixel."""
+        if self.strength == 0:
+            return ()
+        if solver not in self.steps:
+            raise UserError(
+                f"denoised guidance has no calibrated step for the solver {solver!r}: "
+                f"use one of {', '.join(self.steps)}, or add its step to DenoisedGuidance.steps"
+            )
+        step = self.strength * self.steps[solver]
+        links = _once(links)
+        return tuple(Anchor(link, step * _weight(link, links) / link.gain) for link in links)
+
+    def correction(self, denoised: Tensor, anchors: Sequence[Anchor], references: Sequence[Tensor]) -> Tensor:
+        total = torch.zeros_like(denoised)
+        for (link, rate), reference in zip(anchors, references, strict=True):
+            total += rate * link.pull(link.residual(denoised, reference))
+        return total
+
+
+GUIDANCE: dict[str, Callable[..., Guidance]] = {
+    "none": NoGuidance,
+    "network": NetworkGuidance,
+    "denoised": DenoisedGuidance,
+}
+
+
+def make_guidance(name: str, strength: float = 1.0) -> Guidance:
+    """The guidance of that name. Raises UserError for an unknown name or a strength that is not a number from 0 up."""
+    if name not in GUIDANCE:
+        raise UserError(f"no guidance is called {name!r}: choose one of {', '.join(GUIDANCE)}")
+    _check_strength(strength)
+    return NoGuidance() if name == "none" else GUIDANCE[name](strength=strength)
+
+
+def _check_strength(strength: float) -> None:
+    if not (isfinite(strength) and strength >= 0):
+        raise UserError(f"the strength of guidance must be a number from 0 up, got {strength}: 1 is the default")
+
+
+def _once(links: Sequence[Link]) -> tuple[Link, ...]:
+    """Each reference by its heaviest link, heaviest first: a key frame that is also the previous frame acts once."""
+    heaviest: dict[int, Link] = {}
+    for link in sorted(links, key=lambda link: -link.weight):
+        heaviest.setdefault(link.reference, link)
+    return tuple(heaviest.values())
+
+
+def _weight(link: Link, links: Sequence[Link]) -> Tensor:
+    """(H, W) weight of a link: its own where a heavier link knows the pixel, the heaviest link's where none does."""
+    top = max(other.weight for other in links)
+    covered = torch.zeros_like(link.known)
+    for other in links:
+        if other.weight > link.weight:
+            covered = torch.maximum(covered, other.known)
+    return top - (top - link.weight) * covered

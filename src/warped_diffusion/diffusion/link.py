@@ -1,0 +1,52 @@
+"""Where one frame of a clip is seen in an earlier one, as guidance uses it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from warped_diffusion.flow.kernels import Warp
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    r"""A frame's tie to an earlier frame, its reference, through the motion between the two.
+
+    With A the warp and M the visibility, a link compares an estimate h of its frame, sampled where the reference's
+    pixels have gone, with the un-interpolated estimate of the reference:  r = A h - h_ref,  e = sum M r^2.
+
+    Attributes:
+        reference: index of the earlier frame in the clip.
+        warp: A, samples an image of this frame on the reference's grid; its kernel is the guidance's kernel.
+        visible: (H, W) in [0, 1], on the reference's grid: is that pixel still seen in this frame.
+        known: (H, W) in [0, 1], on this frame's grid: was that pixel seen in the reference.
+        weight: how strongly the reference counts beside the frame's other links.
+    """
+
+    reference: int
+    warp: Warp
+    visible: Tensor
+    known: Tensor
+    weight: float = 1.0
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """M: (H, W) on the reference's grid, `visible` where the warp reaches into the frame and 0 elsewhere."""
+        return self.visible * self.warp.inside
+
+    @cached_property
+    def gain(self) -> Tensor:
+        r"""max(1, A^T M 1): (H, W) on this frame's grid; A^T M A gains where the map compresses or folds."""
+        return self.warp.adjoint(self.mask[None])[0].clamp(min=1)
+
+    def residual(self, denoised: Tensor, reference: Tensor) -> Tensor:
+        """r = A h - h_ref on the reference's grid, of two estimates (C, H, W)."""
+        return self.warp.apply(denoised) - reference
+
+    def error(self, residual: Tensor) -> Tensor:
+        """e = sum M r^2: the squared residual summed over visible pixels and channels, a scalar tensor."""
+        return (self.mask * residual.square()).sum()
+
+    def pull(self, residual: Tensor) -> Tensor:
+        """A^T M r: the residual brought back to this frame's grid, half the gradient of e in h."""
+        return self.warp.adjoint(self.mask * residual)

@@ -1,0 +1,28 @@
+"""Keyed random numbers: the same key gives the same numbers whatever the device, the order or the number of lanes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warped_diffusion.errors import UserError
+
+Seed = int | Sequence[int]
+"""An integer, or a key such as (seed, shot) or (seed, shot, frame); all of them zero or greater."""
+
+
+def standard_normal(seed: Seed, shape: Sequence[int]) -> Tensor:
+    """Independent N(0, 1) numbers of that shape, float64 on the CPU, a function of `seed` alone.
+
+    Keys of different length are different keys: (7,), (7, 0) and (7, 0, 0) are independent of one another.
+
+    Raises: UserError if an entry of `seed` is not an integer >= 0.
+    """
+    key = tuple(seed) if isinstance(seed, Sequence) else (seed,)
+    if not key or not all(isinstance(entry, int | np.integer) and entry >= 0 for entry in key):
+        raise UserError(f"seed is {seed!r}: give an integer, or a tuple of integers, none of them negative")
+    first, *rest = map(int, key)
+    # SeedSequence pads its entropy with zeros, so entropy (7,) and (7, 0) are one stream; spawn keys are kept apart.
+    generator = np.random.default_rng(np.random.SeedSequence(first, spawn_key=rest))
+    return torch.from_numpy(generator.standard_normal(tuple(shape)))
