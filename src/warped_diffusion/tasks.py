@@ -20,7 +20,8 @@ from warped_diffusion.errors import ShapeError, UserError
 class Task(Protocol):
     """A degradation and the condition that undoes it."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def degrade(self, pictures: Tensor) -> Tensor:
         """(..., 3, H, W) in [0, 1] -> (..., 3, h, w): what the task's inputs look like."""
@@ -42,7 +43,9 @@ def area_average(pictures: Tensor, factor: int) -> Tensor:
     """
     height, width = pictures.shape[-2:]
     if height < factor or width < factor:
-        raise ShapeError(f"frames are {width}x{height}, smaller than one block of {factor}x{factor}: use a smaller scale")
+        raise ShapeError(
+            f"frames are {width}x{height}, smaller than one block of {factor}x{factor}: use a smaller scale"
+        )
     pictures = pictures[..., : height // factor * factor, : width // factor * factor]
     flat = F.avg_pool2d(pictures.reshape(-1, *pictures.shape[-3:]), factor)
     return flat.reshape(*pictures.shape[:-2], *flat.shape[-2:])
@@ -100,16 +103,24 @@ def _roughen(picture: Tensor, generator: np.random.Generator) -> Tensor:
     if compressed:
         quality = int(generator.integers(60, 98))
         coded = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
-        values = cv2.imdecode(cv2.imencode(".jpg", coded, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
-        values = values.astype(np.float32) / 255
+        encoded = cv2.imencode(".jpg", coded, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        values = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float32) / 255
     return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1).clamp(0, 1)
 
 
 TASKS = {"super-resolution": SuperResolution}
 
 
-def make_task(name: str, **options: int) -> SuperResolution:
+def make_task(name: str, scale: int) -> SuperResolution:
     """The task called `name`.   Raises: UserError for a name that is not in `TASKS`."""
     if name not in TASKS:
         raise UserError(f"task is one of {', '.join(TASKS)}, got {name!r}")
-    return TASKS[name](**options)
+    return TASKS[name](scale)
+
+
+def degrade(frames: Tensor, task: str = "super-resolution", scale: int = 4) -> Tensor:
+    """The task's own degradation, to make test inputs from a good clip: (..., 3, H, W) -> (..., 3, h, w) in [0, 1].
+
+    Raises: UserError for an unknown task or scale, ShapeError if the frames are too small for it.
+    """
+    return make_task(task, scale=scale).degrade(frames)

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.diffusion.toy import SIGMAS, randn
 
+from tests.diffusion.toy import SIGMAS, randn
 from warped_diffusion.diffusion import SOLVERS, FrameInput, Link, NetworkGuidance, make_guidance, sample
 from warped_diffusion.flow.kernels import Warp
 from warped_diffusion.flow.maps import identity_map

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tests.diffusion.toy import CHANNELS, HEIGHT, WIDTH, ToyDenoiser, moving_clip, randn
 
+from tests.diffusion.toy import CHANNELS, HEIGHT, WIDTH, ToyDenoiser, moving_clip, randn
 from warped_diffusion.diffusion import (
     GUIDANCE,
     SOLVERS,

@@ -5,9 +5,9 @@ from math import ceil
 
 import pytest
 import torch
+
 from tests.diffusion.literal import literal_clip
 from tests.diffusion.toy import CHANNELS, HEIGHT, SIGMAS, WIDTH, ToyDenoiser, moving_clip, randn
-
 from warped_diffusion.diffusion import FrameInput, NetworkGuidance, get_solver, make_guidance, sample
 from warped_diffusion.diffusion.wavefront import _Wavefront
 from warped_diffusion.errors import ShapeError, UserError

@@ -11,6 +11,7 @@ from warped_diffusion.bench.harness import (
     measure,
     run_benchmark,
 )
+from warped_diffusion.bench.stills import still_clip
 
 __all__ = [
     "BENCHMARKS",
@@ -22,4 +23,5 @@ __all__ = [
     "machine",
     "measure",
     "run_benchmark",
+    "still_clip",
 ]

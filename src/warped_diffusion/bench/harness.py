@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +26,8 @@ PACKAGES = ("warped-diffusion", "torch", "numpy", "scipy", "finufft", "opencv-py
 class Options:
     """What any benchmark may be asked for; each takes what it has a use for."""
 
-    out: Path | None = None  # folder for the report and for pictures
+    out: Path | None = None  # folder for the report, and for films and stills where a benchmark makes some
+    pictures: Path | None = None  # folder of packed pictures, where a benchmark needs photographs
     device: str = "cpu"
     seed: int = 0
     warmup: int = 1
@@ -136,7 +138,7 @@ def _memory_bytes() -> float:
 class Report:
     """A table with what is needed to trust it: notes, the machine, the command that makes it again.
 
-    Raises: UserError if a row has not one cell per column.
+    Raises: ValueError if a row has not one cell per column.
     """
 
     name: str
@@ -149,7 +151,7 @@ class Report:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise UserError(f"row {list(row)} has {len(row)} cells, the table has {len(self.columns)} columns")
+                raise ValueError(f"row {list(row)} has {len(row)} cells, the table has {len(self.columns)} columns")
 
     def json(self) -> str:
         """Rows as objects; numbers in full, except that JSON has no infinity and no nan: these are "inf" and "nan"."""
@@ -177,6 +179,8 @@ class Report:
         command = [f"`{self.command}`", ""] if self.command else []
         notes = [f"- {note}" for note in (*self.notes, str(self.machine))]
         return "\n".join([f"## {self.name}", "", *command, *lines, "", *notes]) + "\n"
+
+    __str__ = markdown
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write NAME.json and NAME.md, making the folder if need be.
@@ -229,24 +233,28 @@ def benchmark(name: str) -> Callable[[Benchmark], Benchmark]:
     return register
 
 
-def run_benchmark(name: str, options: Options) -> Report:
-    """Run a registered benchmark, note machine and command, and write the report if `options.out` says where.
+def run_benchmark(name: str, out: Path | None = None, **options: Any) -> Report:
+    """Run a registered benchmark, note machine and command, and write the report if `out` says where.
 
-    Raises: UserError if there is no such benchmark.
+    Args:
+        options: fields of `Options`.
+    Raises: UserError if there is no such benchmark, or the report cannot be written.
     """
     if name not in BENCHMARKS:
         raise UserError(f"there is no benchmark {name!r}: choose from {', '.join(sorted(BENCHMARKS))}")
-    before = machine(options.device)  # its load must not be the benchmark's own
-    report = dataclasses.replace(BENCHMARKS[name](options), command=_command(name, options), machine=before)
-    if options.out is not None:
-        report.write(options.out)
+    asked = Options(out=out, **options)
+    before = machine(asked.device)  # its load must not be the benchmark's own
+    report = dataclasses.replace(BENCHMARKS[name](asked), command=_command(name, asked), machine=before)
+    if out is not None:
+        report.write(out)
     return report
 
 
 def _command(name: str, options: Options) -> str:
-    asked = [
-        f" --{option.name} {getattr(options, option.name)}"
-        for option in dataclasses.fields(options)
-        if option.name != "out" and getattr(options, option.name) != option.default
-    ]
-    return f"warped-diffusion bench {name}" + "".join(asked)
+    """The command that repeats a run: what differs from the defaults, a reader's own folders by their kind."""
+    words = ["warped-diffusion", "bench", name]
+    for option in dataclasses.fields(options):
+        value = getattr(options, option.name)
+        if option.name != "out" and value != option.default:
+            words += [f"--{option.name}", "FOLDER" if isinstance(value, Path) else str(value)]
+    return " ".join(words)

@@ -7,9 +7,10 @@ a correction in the space of h. How it acts is the guidance's kind:
     through the network  u_next <- u_next - (dh/du)^T correction, after the solver's step
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
@@ -27,7 +28,17 @@ class Anchor(NamedTuple):
 
 
 class Guidance(Protocol):
-    """What the wavefront asks of a guidance."""
+    """What the wavefront, and whoever makes a frame's links, asks of a guidance."""
+
+    @property
+    def anchors(self) -> Mapping[str, float]:
+        """The earlier frames that a frame is to be linked to, "previous" and "key", and the weight of each link."""
+        ...
+
+    @property
+    def kernel(self) -> str:
+        """The interpolation kernel of the links' warps."""
+        ...
 
     @property
     def strength(self) -> float:
@@ -53,6 +64,8 @@ class NoGuidance:
     """Every frame on its own. It has nothing for a strength to multiply."""
 
     strength: ClassVar[float] = 0.0
+    anchors: ClassVar[Mapping[str, float]] = {}
+    kernel: ClassVar[str] = "nearest"
     through_network: ClassVar[bool] = False
 
     def prepare(self, frame: int, links: Sequence[Link], solver: str) -> tuple[Anchor, ...]:
@@ -74,10 +87,14 @@ class NetworkGuidance:
         strength: lambda; the paper found 1 best.
         variant: "literal" as printed. The printed step changes each element by O(N^-1/2), N elements in the frame, and
             so fades as frames grow: "calibrated" multiplies it by sqrt(N / 65 536), 1 at the paper's 128 x 128 x 4.
+        kernel: of the composition A; the paper's is "bilinear", which over-sharpens.
     """
 
     strength: float = 1.0
     variant: Literal["literal", "calibrated"] = "calibrated"
+    kernel: str = "lanczos3"
+
+    anchors: ClassVar[Mapping[str, float]] = {"previous": 1.0}
 
     through_network: ClassVar[bool] = True
     paper_elements: ClassVar[int] = 128 * 128 * 4
@@ -115,9 +132,13 @@ class DenoisedGuidance:
 
     Attributes:
         strength: a multiple of the step of `steps`.
+        anchors: the frames to compare with, and their weights.
+        kernel: of the composition A; "bilinear" blurs, and so pushes each frame to be sharper than the last.
     """
 
     strength: float = 1.0
+    anchors: Mapping[str, float] = MappingProxyType({"key": 1.0, "previous": 0.5})
+    kernel: str = "lanczos3"
 
     through_network: ClassVar[bool] = False
     # A multistep solver extrapolates from the previous, corrected estimate, and so amplifies a fresh correction, by

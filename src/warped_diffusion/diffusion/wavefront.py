@@ -102,7 +102,7 @@ class _Wavefront:
         self.count = 0  # frames taken so far
         self.linkable: set[int] = set()  # frames to which the next frame may link
         self.key: int | None = None
-        self.shape: torch.Size | None = None
+        self.shape: tuple[int, ...] | None = None
         self.estimates: dict[tuple[int, int], Tensor] = {}  # by frame and step
 
     def run(self) -> Iterator[Tensor]:
@@ -127,21 +127,8 @@ class _Wavefront:
 
     def enter(self, frame: FrameInput) -> _Lane:
         """The lane of a new frame, at the first noise level."""
+        self.check(frame)
         index = self.count
-        self.shape = self.shape or frame.noise.shape
-        if frame.noise.ndim != 3 or frame.noise.shape != self.shape:
-            expected = "(C, H, W)" if frame.noise.ndim != 3 else f"{tuple(self.shape)} like the first frame's"
-            raise ShapeError(f"noise of frame {index} must be {expected}, got {tuple(frame.noise.shape)}")
-        if frame.start is not None and frame.start.shape != self.shape:
-            raise ShapeError(
-                f"start of frame {index} must be {tuple(self.shape)} like its noise, got {tuple(frame.start.shape)}"
-            )
-        for link in frame.links:
-            if link.reference not in self.linkable:
-                raise UserError(
-                    f"frame {index} links to frame {link.reference}, but only the previous frame and the current key "
-                    f"frame are kept, here {sorted(self.linkable)}: mark frame {link.reference} as a key frame"
-                )
         # Half precision may be the model's business, but not the state's.
         dtype = torch.promote_types(frame.noise.dtype, torch.float32)
         state = self.levels[0] * frame.noise.to(dtype)
@@ -152,6 +139,24 @@ class _Wavefront:
         self.linkable = {index} if self.key is None else {index, self.key}
         self.count += 1
         return _Lane(index, frame.condition, anchors, state)
+
+    def check(self, frame: FrameInput) -> None:
+        """Raise ShapeError or UserError if the frame cannot follow those before it."""
+        noise = tuple(frame.noise.shape)
+        self.shape = self.shape or noise
+        if len(noise) != 3:
+            raise ShapeError(f"noise of frame {self.count} must be (C, H, W), got {noise}")
+        if noise != self.shape:
+            raise ShapeError(f"noise of frame {self.count} must be {self.shape} like the first frame's, got {noise}")
+        if frame.start is not None and tuple(frame.start.shape) != noise:
+            start = tuple(frame.start.shape)
+            raise ShapeError(f"start of frame {self.count} must be {noise} like its noise, got {start}")
+        for link in frame.links:
+            if link.reference not in self.linkable:
+                raise UserError(
+                    f"frame {self.count} links to frame {link.reference}, but only the previous frame and the current "
+                    f"key frame are kept, here {sorted(self.linkable)}: mark frame {link.reference} as a key frame"
+                )
 
     def ready(self, lane: _Lane) -> bool:
         """Whether a frame can step: it is not finished, and its anchors' estimates at this step are there."""

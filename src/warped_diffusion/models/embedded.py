@@ -49,7 +49,7 @@ class EmbeddedDenoiser(nn.Module):
         return picture + _per_item(skip) * residual + _per_item(out) * prediction
 
     def predict(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """The bare network F on frames of any size, in the network's precision: (B, 6, H, W) -> (B, 3, H, W) float32."""
+        """The bare network F in its own precision, on frames of any size: (B, 6, H, W) -> (B, 3, H, W) float32."""
         height, width = inputs.shape[-2:]
         stride = self.network.stride
         inputs = F.pad(inputs, (0, -width % stride, 0, -height % stride), mode="replicate")
@@ -73,7 +73,7 @@ def sigma_range(scale: float) -> tuple[float, float]:
 
 
 def labels(relative_sigma: Tensor, scale: Tensor, spectrum: Tensor) -> Tensor:
-    """What the network is told beside its inputs, as waves of ln(s / s_data) and log2(scale): (B,) each -> (B, LABELS)."""
+    """What the network is told, as waves of ln(s / s_data) and log2(scale): (B,) each -> (B, LABELS)."""
     level = relative_sigma.log()
     octaves = scale.clamp(min=1).log2()
     columns = [wave(level * frequency) for frequency in (0.25, 0.5, 1.0, 2.0) for wave in (torch.sin, torch.cos)]
@@ -100,7 +100,8 @@ def load(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype = to
         denoiser.network.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise UserError(f"{path} is not a file of embedded weights: {error}") from error
-    return denoiser.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
+    denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget it
+    return denoiser.eval().requires_grad_(False).to(device, dtype)
 
 
 def _per_item(values: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ frame, and every change of resolution is low-passed. A crop therefore gives the 
 from the crop's border, and a translation by the coarsest stride is an exact symmetry.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -76,7 +78,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             nn.ModuleList(Block(c, embedding) for _ in range(n)) for c, n in zip(channels, depths_up, strict=True)
         )
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        pairs = list(pairwise(channels))
         self.coarser = nn.ModuleList(nn.Conv2d(fine, coarse, 1) for fine, coarse in pairs)
         self.finer = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairs)
         self.leave = nn.Conv2d(channels[0], 4 * out_channels, 3, padding=1)

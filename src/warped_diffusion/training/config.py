@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from warped_diffusion.errors import UserError
 
@@ -73,5 +74,6 @@ def read_config(source: str, **overrides: object) -> TrainConfig:
     missing = {"pictures", "out"} - values.keys()
     if missing:
         raise UserError(f"training needs {' and '.join(sorted(missing))}: give --{' --'.join(sorted(missing))}")
-    values["network"] = {name: tuple(value) for name, value in values.get("network", {}).items()}
-    return TrainConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    network = {name: tuple(sizes) for name, sizes in values.pop("network", {}).items()}
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return TrainConfig(**settings, network=network)

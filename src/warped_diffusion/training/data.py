@@ -53,7 +53,7 @@ class PackedPictures:
             reduction = min(reduction, min(picture.shape[:2]) // side)
             top, left = (int(generator.integers(n - side * reduction + 1)) for n in picture.shape[:2])
             values = picture[top : top + side * reduction, left : left + side * reduction]
-            values = np.rot90(values, generator.integers(4))
+            values = np.rot90(values, int(generator.integers(4)))
             values = values[:, ::-1] if generator.random() < 0.5 else values
             crop = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1).float() / 255
             crop = area_average(crop, reduction)

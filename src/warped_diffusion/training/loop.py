@@ -59,7 +59,8 @@ class Run:
     def __init__(self, config: TrainConfig) -> None:
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
-        self.denoiser = EmbeddedDenoiser(config.network).to(memory_format=torch.channels_last)
+        self.denoiser = EmbeddedDenoiser(config.network)
+        self.denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget it
         if config.warm_start:
             self.denoiser.load_state_dict(embedded.load(Path(config.warm_start)).state_dict())
         self.average = EmbeddedDenoiser(config.network)
