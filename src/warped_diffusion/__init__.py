@@ -7,9 +7,8 @@ from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import warping_error
 from warped_diffusion.noise import GaussianField
 from warped_diffusion.restore import restore
+from warped_diffusion.restore_video import restore_video
 from warped_diffusion.tasks import degrade
-
-# from warped_diffusion.restore_video import restore_video
 
 __all__ = [
     "Denoiser",
@@ -21,6 +20,7 @@ __all__ = [
     "degrade",
     "estimate_motion",
     "restore",
+    "restore_video",
     #    "restore_video",
     "warping_error",
 ]

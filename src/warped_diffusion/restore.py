@@ -13,7 +13,16 @@ from warped_diffusion.diffusion import FrameInput, Guidance, Link, get_solver, k
 from warped_diffusion.diffusion.contract import Condition, Denoiser
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.estimators import estimate_pair, get_estimator
-from warped_diffusion.flow import KeyFrames, Motion, Warp, compose, identity_map
+from warped_diffusion.flow import (
+    KeyFrames,
+    Motion,
+    Warp,
+    agreement,
+    compose,
+    identity_map,
+    resize_map,
+    resize_values,
+)
 from warped_diffusion.models import Model, load_model
 from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
 from warped_diffusion.tasks import Task, make_task
@@ -198,9 +207,17 @@ class _Job:
     def step(self, index: int, previous: Tensor, frame: Tensor) -> Step:
         """The motion from frame index - 1 to frame index."""
         if self.motion is None:
-            return Step(*estimate_pair(previous, frame, self.size, self.options.flow))
+            step = Step(*estimate_pair(previous, frame, self.size, self.options.flow))
+            return self.trusted(step, previous, frame)
         motion, pair = self.motion, index - 1
         return Step(motion.forward[pair], motion.backward[pair], motion.visible[pair], motion.known[pair])
+
+    def trusted(self, step: Step, previous: Tensor, frame: Tensor) -> Step:
+        """Estimated motion, its masks lowered where the input does not look the same at both of its ends."""
+        there, back = (resize_map(positions, self.input_size) for positions in (step.forward, step.backward))
+        seen = resize_values(agreement(previous, frame, there), self.size)
+        came = resize_values(agreement(frame, previous, back), self.size)
+        return step._replace(visible=step.visible * seen, known=step.known * came)
 
     def links(self, index: int, step: Step, keys: KeyFrames) -> tuple[Link, ...]:
         """The frame's ties to its anchors, those of them that the guidance asks for."""

@@ -46,6 +46,22 @@ def test_the_link_is_the_composed_motion_where_it_is_seen():
             assert (mask - weight).abs().mean() < 0.015
 
 
+def test_steps_that_do_not_commute_are_composed_in_order_both_ways():
+    turn, push = Motion.analytic(2, SIZE, rotation=15.0), Motion.analytic(2, SIZE, shift=(9.0, 4.0))
+    pairs = zip(
+        (turn.forward, turn.backward, turn.visible, turn.known),
+        (push.forward, push.backward, push.visible, push.known),
+        strict=True,
+    )
+    link = follow(Motion(*(torch.cat(pair) for pair in pairs)))[1][0]
+    expected = Similarity(SIZE, shift=(9.0, 4.0)).iterate(1, Similarity(SIZE, degrees=15.0).iterate(1))
+    seen = link.visible > 0.99
+    torch.testing.assert_close(link.forward[seen], expected.float()[seen], atol=1e-4, rtol=0)
+    # The other order is 2 px off: the maps would not lead home, and the middle would not be seen.
+    assert link.visible[24:40, 36:60].min() > 0.99
+    assert link.known[24:40, 36:60].min() > 0.99
+
+
 def test_at_rest_the_first_frame_stays_the_key_and_everything_is_seen():
     for j, (link, key) in enumerate(follow(Motion.analytic(30, (12, 16))), start=1):
         assert key == link.key_index == 0

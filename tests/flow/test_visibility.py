@@ -1,10 +1,13 @@
 """Visibility of a synthetic occluder, of the frame's border, and the feather."""
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from warped_diffusion.errors import ShapeError
-from warped_diffusion.flow import Motion, feather, identity_map, visibility
+from warped_diffusion.flow import Motion, agreement, feather, identity_map, visibility
 
 SIZE = (40, 60)
 STEP = 6
@@ -82,3 +85,19 @@ def test_the_feather_never_grows_a_mask():
 def test_two_grids_are_refused():
     with pytest.raises(ShapeError, match="must be alike"):
         visibility(identity_map(3, 4), identity_map(4, 4))
+
+
+def test_agreement_is_full_along_the_true_motion_and_none_along_a_wrong_one():
+    torch.manual_seed(0)
+    wide = F.interpolate(torch.rand(1, 3, 12, 14), size=(48, 56), mode="bicubic")[0].clamp(0, 1)
+    earlier, later = wide[:, :, 3:51], wide[:, :, :48]  # the picture moves three pixels to the right
+    truth = identity_map(48, 48) + torch.tensor([3.0, 0.0])
+    inside = agreement(earlier, later, truth)[:, :44]
+    assert inside.min() > 0.999
+    assert agreement(earlier, later, identity_map(48, 48)).mean() < 0.3
+
+
+def test_agreement_follows_its_formula_for_a_constant_difference():
+    earlier = torch.full((3, 8, 8), 0.5)
+    value = agreement(earlier, earlier + 0.06, identity_map(8, 8), tolerance=0.03)
+    assert torch.allclose(value, torch.full((8, 8), math.exp(-2.0)), atol=1e-5)

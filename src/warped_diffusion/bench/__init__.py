@@ -11,6 +11,8 @@ from warped_diffusion.bench.harness import (
     measure,
     run_benchmark,
 )
+from warped_diffusion.bench.posterior import posterior
+from warped_diffusion.bench.steadiness import steadiness
 from warped_diffusion.bench.stills import still_clip
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "benchmark",
     "machine",
     "measure",
+    "posterior",
     "run_benchmark",
+    "steadiness",
     "still_clip",
 ]

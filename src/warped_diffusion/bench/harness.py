@@ -28,6 +28,9 @@ class Options:
 
     out: Path | None = None  # folder for the report, and for films and stills where a benchmark makes some
     pictures: Path | None = None  # folder of packed pictures, where a benchmark needs photographs
+    model: str = "embedded"  # a name in `models.MODELS`, or the path of a weights file
+    spectrum: str | None = None  # of the noise, a name in `noise.SPECTRA`; None for the model's own, or all
+    scale: int = 8  # how many times larger than its input a picture is restored, where one factor is measured
     device: str = "cpu"
     seed: int = 0
     warmup: int = 1

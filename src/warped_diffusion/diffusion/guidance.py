@@ -8,9 +8,8 @@ a correction in the space of h. How it acts is the guidance's kind:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, sqrt
-from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
@@ -137,7 +136,7 @@ class DenoisedGuidance:
     """
 
     strength: float = 1.0
-    anchors: Mapping[str, float] = MappingProxyType({"key": 1.0, "previous": 0.5})
+    anchors: Mapping[str, float] = field(default_factory=lambda: {"key": 1.0, "previous": 0.5})
     kernel: str = "lanczos3"
 
     through_network: ClassVar[bool] = False

@@ -14,7 +14,7 @@ from warped_diffusion.flow.maps import (
     resize_values,
 )
 from warped_diffusion.flow.motion import Motion, carry
-from warped_diffusion.flow.visibility import feather, visibility
+from warped_diffusion.flow.visibility import agreement, feather, visibility
 
 __all__ = [
     "KERNELS",
@@ -23,6 +23,7 @@ __all__ = [
     "KeyLink",
     "Motion",
     "Warp",
+    "agreement",
     "carry",
     "compose",
     "displacement",

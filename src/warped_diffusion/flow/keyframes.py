@@ -36,7 +36,7 @@ class KeyLink:
 
 
 class _Chain(NamedTuple):
-    """The steps from the key frame to the current one, composed: maps both ways, masks multiplied along the way."""
+    """The steps from the key frame to the current one, composed: maps both ways, the smallest mask along the way."""
 
     forward: Tensor
     backward: Tensor
@@ -100,8 +100,8 @@ def _extend(chain: _Chain, step: _Chain) -> _Chain:
     return _Chain(
         forward=compose(step.forward, chain.forward),
         backward=compose(chain.backward, step.backward),
-        visible=chain.visible * interpolate(step.visible[None], chain.forward)[0],
-        known=step.known * interpolate(chain.known[None], step.backward)[0],
+        visible=torch.minimum(chain.visible, interpolate(step.visible[None], chain.forward)[0]),
+        known=torch.minimum(step.known, interpolate(chain.known[None], step.backward)[0]),
     )
 
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion.errors import ShapeError
-from warped_diffusion.flow.maps import check_map, compose, displacement, frame_weight
+from warped_diffusion.flow.maps import check_map, compose, displacement, frame_weight, interpolate
 
 
 def visibility(forward: Tensor, backward: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,6 +34,22 @@ def _shown(there: Tensor, back: Tensor) -> Tensor:
     allowed = 0.01 * (away.square().sum(-1) + home.square().sum(-1)) + 0.5
     consistent = (astray.square().sum(-1) < allowed).to(there.dtype)
     return feather(consistent) * frame_weight(there, (there.shape[-3], there.shape[-2]))
+
+
+def agreement(earlier: Tensor, later: Tensor, forward: Tensor, tolerance: float = 0.03) -> Tensor:
+    r"""How far two frames agree along estimated flow: what the flow may be trusted with.
+
+        exp(-d^2 / (2 tolerance^2)),   d^2 = |later(T(x)) - earlier(x)|^2 averaged over the channels and 3 x 3 pixels
+
+    Args:
+        earlier, later: (C, H, W) in [0, 1].
+        forward: (H, W, 2) positions in the later frame of the earlier frame's pixels.
+        tolerance: the difference that halves the credit or so, in the frames' units.
+    Returns: (H, W) in [0, 1], on the earlier frame's grid.
+    """
+    difference = (interpolate(later, forward) - earlier).square().mean(0, keepdim=True)
+    padded = F.pad(difference[None], (1, 1, 1, 1), mode="replicate")
+    return (-F.avg_pool2d(padded, 3, 1)[0, 0] / (2 * tolerance**2)).exp()
 
 
 def feather(mask: Tensor) -> Tensor:

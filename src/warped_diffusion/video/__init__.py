@@ -1,0 +1,7 @@
+"""Video files in and out through PyAV, as streams of frames (3, H, W) in [0, 1]; frames drawn side by side."""
+
+from warped_diffusion.video.reader import VideoReader
+from warped_diffusion.video.sheet import film_strip, side_by_side, write_picture
+from warped_diffusion.video.writer import VideoWriter
+
+__all__ = ["VideoReader", "VideoWriter", "film_strip", "side_by_side", "write_picture"]

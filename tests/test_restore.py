@@ -1,0 +1,302 @@
+"""The restoration as a whole, with small models: what each frame starts from, and what it is tied to."""
+
+import importlib
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+import warped_diffusion as wd
+from tests.models.tiny import tiny_denoiser
+from warped_diffusion.diffusion import DenoisedGuidance, NetworkGuidance, karras_sigmas
+from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.flow import identity_map
+from warped_diffusion.models import Model, embedded
+from warped_diffusion.restore import Options, choose_lanes, restore_stream
+from warped_diffusion.tasks import enlarge
+
+HEIGHT, WIDTH, SCALE = 10, 12, 4
+SIZE = (SCALE * HEIGHT, SCALE * WIDTH)
+SEED, STEPS = 3, 4
+S = 0.05  # deviation of the known posterior, model units: samples stay within [0, 1]
+RANGE = (S / 20, S * 15)
+ROUNDING = 2e-5  # float32 sums in another order, carried through four steps
+"""Largest difference in [0, 1] between batches of different size."""
+
+
+def clip(count=5, seed=0):
+    """Low-resolution frames of smooth blobs, all different, between 0.3 and 0.7."""
+    noise = torch.rand(count, 3, HEIGHT // 2, WIDTH // 2, generator=torch.Generator().manual_seed(seed))
+    return 0.3 + 0.4 * enlarge(noise, (HEIGHT, WIDTH)).clamp(0, 1)
+
+
+def tiny_model():
+    """The embedded architecture with random weights, wired as its file would be."""
+    return Model(tiny_denoiser(), embedded.SPECTRA, lambda _: RANGE, lambda condition: condition["picture"])
+
+
+def known_model(gain=None):
+    """h = c + g S^2 / (S^2 + s^2) (u - c): for g = 1 exact where frames are their enlargement c plus white noise."""
+
+    def denoiser(noisy, sigma, condition):
+        skip = (S**2 / (S**2 + sigma**2))[:, None, None, None]
+        skip = skip if gain is None else skip * gain.to(noisy)
+        return condition["picture"] + skip * (noisy - condition["picture"])
+
+    return Model(denoiser, ("white",), lambda _: RANGE, lambda condition: condition["picture"])
+
+
+def motion(count=5, **changes):
+    similarity = wd.Motion.analytic(count, SIZE, shift=(1.3, -0.6), rotation=1.0)
+    fields = {name: getattr(similarity, name) for name in ("forward", "backward", "visible", "known")}
+    return wd.Motion(**fields | changes)
+
+
+def restore(frames, **options):
+    defaults = {"scale": SCALE, "model": tiny_model(), "steps": STEPS, "seed": SEED, "device": "cpu"}
+    return wd.restore(frames, **defaults | options)
+
+
+def enlarged(frames):
+    return enlarge(frames, SIZE).clamp(0, 1)
+
+
+def euler_deviation():
+    """What Euler's steps leave of unit noise under `known_model`: it is linear, so one number follows it."""
+    levels = karras_sigmas(STEPS, *RANGE).tolist()
+    left = levels[0]
+    for s, s_next in pairwise(levels):
+        skip = S**2 / (S**2 + s**2)
+        left *= skip + s_next / s * (1 - skip)
+    return left
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_front_door_gives_a_clip_of_the_same_length_and_the_larger_size(count):
+    restored = restore(clip(count))
+    assert restored.shape == (count, 3, *SIZE)
+    assert restored.dtype == torch.float32
+    assert restored.min() >= 0
+    assert restored.max() <= 1
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_odd_sizes_and_other_scales(scale):
+    frames = clip(2)[..., :9, :11]
+    assert restore(frames, scale=scale).shape == (2, 3, 9 * scale, 11 * scale)
+
+
+def test_a_model_that_knows_the_picture_gives_it_whatever_the_noise():
+    frames = clip(3)
+    model = Model(lambda noisy, sigma, condition: condition["picture"], sigma_range=lambda _: RANGE)
+    # Guidance would pull towards the frames before; two roundings between [0, 1] and [-1, 1] remain.
+    torch.testing.assert_close(restore(frames, model=model, guidance="none"), enlarged(frames), rtol=0, atol=1e-6)
+
+
+def test_every_frame_starts_from_one_random_function_at_its_own_positions():
+    """The linear model gives its picture plus a known multiple of the noise, at P_j = P_{j-1} o T_j^-1; a cut: anew."""
+    frames, cut = clip(5), 3
+    restored = restore(frames, model=known_model(), guidance="none", motion=motion(cuts=(cut,)))
+    step = torch.linalg.inv(_affine(1.0, (1.3, -0.6)))
+    amplitude = euler_deviation() / 2  # from [-1, 1] to [0, 1]
+    for index in range(len(frames)):
+        shot, since = (0, index) if index < cut else (1, index - cut)
+        field = wd.GaussianField(3, SIZE, "white", seed=(SEED, shot))
+        positions = _moved(identity_map(*SIZE).double(), torch.linalg.matrix_power(step, since))
+        expected = enlarged(frames[index : index + 1])[0] + amplitude * field(positions)
+        # Away from the border: beyond it the displacement of the edge holds, which is not the similarity's.
+        inner = (..., slice(8, -8), slice(8, -8))
+        torch.testing.assert_close(restored[index][inner], expected[inner], rtol=0, atol=1e-4)
+
+
+def _affine(degrees, shift):
+    """T about the frame's centre, homogeneous (3, 3)."""
+    angle = math.radians(degrees)
+    linear = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    centre = torch.tensor([(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2])
+    matrix = torch.eye(3, dtype=torch.float64)
+    matrix[:2, :2], matrix[:2, 2] = linear, centre - linear @ centre + torch.tensor(shift)
+    return matrix
+
+
+def _moved(positions, matrix):
+    return (positions @ matrix[:2, :2].T + matrix[:2, 2]).float()
+
+
+@pytest.mark.parametrize("guidance", ["none", "denoised", "network"])
+def test_the_clip_is_the_same_for_every_number_of_lanes(guidance):
+    frames = clip(5)
+    first, *others = (
+        restore(frames, guidance=guidance, lanes=lanes, motion=motion()) for lanes in (1, 2, 3, 5, 8, "auto")
+    )
+    for other in others:
+        torch.testing.assert_close(other, first, rtol=0, atol=ROUNDING)
+
+
+def test_frames_to_come_change_nothing():
+    frames = clip(5)
+    torch.testing.assert_close(restore(frames)[:3], restore(frames[:3]), rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("guidance", ["denoised", "network"])
+def test_strength_zero_is_bit_equal_to_no_guidance(guidance):
+    frames = clip(4)
+    torch.testing.assert_close(
+        restore(frames, guidance=guidance, strength=0.0), restore(frames, guidance="none"), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("noise", ["gp", "fixed", "resample"])
+def test_a_seed_names_the_clip(noise):
+    frames = clip(3)
+    once, again, other = (restore(frames, noise=noise, seed=seed) for seed in (1, 1, 2))
+    torch.testing.assert_close(once, again, rtol=0, atol=0)
+    assert (once - other).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("guidance", "gain"), [("denoised", 3), (DenoisedGuidance(anchors={"key": 1.0}), 3), (NetworkGuidance(), 1.2)]
+)
+def test_guidance_lowers_the_first_frame_error_of_a_model_that_follows_the_screen(guidance, gain):
+    """Its detail is drawn with a gain that stays on the screen while the picture moves, so noise alone cannot agree."""
+    generator = torch.Generator().manual_seed(1)
+    model = known_model(gain=0.4 + 1.2 * torch.rand(3, *SIZE, generator=generator))
+    frames = clip(1).mean((-2, -1), keepdim=True).expand(6, 3, HEIGHT, WIDTH)
+    moving = wd.Motion.analytic(6, SIZE, shift=(1.3, -0.6))
+    options = {"model": model, "motion": moving, "steps": 12}
+    errors = {
+        name: float(wd.warping_error(restore(frames, guidance=how, **options), moving, per_frame=True)[-1])
+        for name, how in (("guided", guidance), ("unguided", "none"))
+    }
+    assert errors["guided"] * gain < errors["unguided"]
+
+
+def test_a_cut_starts_fresh_noise_and_ties_nothing_across():
+    still = wd.Motion.analytic(4, SIZE)
+    fields = {name: getattr(still, name) for name in ("forward", "backward", "visible", "known")}
+    frames = clip(1).expand(4, -1, -1, -1)
+    whole, cut = (restore(frames, motion=wd.Motion(**fields, cuts=cuts)) for cuts in ((), (2,)))
+    torch.testing.assert_close(whole, whole[:1].expand_as(whole), rtol=0, atol=ROUNDING)  # a still stays still
+    torch.testing.assert_close(cut[:2], whole[:2], rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(cut[3], cut[2], rtol=0, atol=ROUNDING)
+    assert (cut[2] - whole[2]).abs().mean() > 0.01
+
+    other = torch.cat([clip(2, seed=9), frames[2:]])  # another first shot: the second one must not notice
+    torch.testing.assert_close(
+        restore(other, motion=wd.Motion(**fields, cuts=(2,)))[2:], cut[2:], rtol=0, atol=ROUNDING
+    )
+
+
+def test_an_unlinked_pair_would_have_shown_up_across_that_cut():
+    """The sensitivity of the test above: without the cut, the first shot is felt in the second."""
+    still, frames = wd.Motion.analytic(4, SIZE), clip(1).expand(4, -1, -1, -1)
+    other = torch.cat([clip(2, seed=9), frames[2:]])
+    difference = restore(other, motion=still)[2:] - restore(frames, motion=still)[2:]
+    assert difference.abs().mean() > 0.001
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ({"motion": motion(4)}, ShapeError, "motion is of 4 frames, the clip has 5"),
+        ({"motion": wd.Motion.analytic(5, (HEIGHT, WIDTH))}, ShapeError, r"expected the output's \(40, 48\)"),
+        ({"mask": torch.ones(5, *SIZE)}, UserError, "takes no mask"),
+        ({"task": "colouring"}, UserError, "task is one of super-resolution"),
+        ({"scale": 9}, UserError, "whole number from 2 to 8, got 9"),
+        ({"model": "absent"}, UserError, "no model 'absent'"),
+        ({"noise": "pink"}, UserError, "pink"),
+        ({"spectrum": "brown"}, UserError, "brown"),
+        ({"model": known_model(), "spectrum": "squared-exponential"}, UserError, "the model knows noise of .*white"),
+        ({"guidance": "gentle"}, UserError, "no guidance is called 'gentle'"),
+        ({"strength": -1.0}, UserError, "from 0 up, got -1"),
+        ({"steps": 0}, UserError, "at least 1 step"),
+        ({"solver": "heun"}, UserError, "no solver is called 'heun'"),
+        ({"lanes": 0}, UserError, "lanes is a whole number from 1 up"),
+        ({"lanes": "many"}, UserError, "lanes is a whole number from 1 up"),
+        ({"flow": "guess"}, UserError, "guess"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(change, error, sentence):
+    with pytest.raises(error, match=sentence) as caught:
+        restore(clip(5), **change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(3, HEIGHT, WIDTH), (0, 3, HEIGHT, WIDTH), (2, 4, HEIGHT, WIDTH)])
+def test_frames_of_another_shape_are_refused(shape):
+    with pytest.raises(ShapeError, match=r"frames are \(N, 3, h, w\)"):
+        restore(torch.zeros(shape))
+
+
+def stream(frames, guidance="denoised", noise="gp", lanes=2, progress=lambda _: None, moving=None):
+    model = tiny_model()
+    options = Options(
+        scale=SCALE, model=model, steps=STEPS, guidance=guidance, noise=noise, lanes=lanes, seed=SEED, device="cpu"
+    )
+    return restore_stream(frames, options, moving, progress)
+
+
+def test_a_wrong_option_is_told_before_the_second_frame_is_asked_for():
+    read = []
+    with pytest.raises(UserError, match="guidance"):
+        stream(_counted(clip(5), read), guidance="gentle")
+    assert len(read) <= 1
+
+
+def test_a_frame_of_another_size_is_named_when_it_is_reached():
+    restored = stream(iter([*clip(2), torch.zeros(3, HEIGHT + 1, WIDTH)]), lanes=1)
+    assert next(restored).shape == (3, *SIZE)
+    with pytest.raises(ShapeError, match="frame 2 is"):
+        list(restored)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("guidance", ["none", "denoised"])
+def test_frames_are_read_as_they_are_needed(lanes, guidance):
+    read, ahead = [], []
+    frames = stream(_counted(clip(12), read), guidance, lanes=lanes, moving=motion(12))
+    for written, _frame in enumerate(frames):
+        ahead.append(len(read) - written)
+    assert len(ahead) == len(read) == 12
+    assert max(ahead) <= lanes + 1  # those in the lanes, and the first, which is read to learn the size
+
+
+def _counted(frames, read):
+    for frame in frames:
+        read.append(None)
+        yield frame
+
+
+def test_a_stream_of_nothing_is_nothing():
+    assert list(stream(iter(()))) == []
+
+
+def test_a_stream_gives_what_the_front_door_gives_and_counts_its_evaluations():
+    done = []
+    frames = clip(4)
+    restored = torch.stack(list(stream(iter(frames), lanes=3, progress=done.append)))
+    torch.testing.assert_close(restored, restore(frames, lanes=3), rtol=0, atol=0)
+    assert sum(done) == len(frames) * STEPS
+
+
+def test_noise_that_does_not_move_needs_no_flow(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("flow was estimated")
+
+    module = importlib.import_module("warped_diffusion.restore")  # by its path it is the function of that name
+    monkeypatch.setattr(module, "estimate_pair", refuse)
+    for noise in ("fixed", "resample"):
+        assert len(list(stream(iter(clip(3)), guidance="none", noise=noise))) == 3
+    for guidance, noise in (("none", "gp"), ("denoised", "fixed")):
+        with pytest.raises(AssertionError, match="flow was estimated"):
+            list(stream(iter(clip(3)), guidance=guidance, noise=noise))
+
+
+@pytest.mark.parametrize(("lanes", "expected"), [(1, 1), (7, 7), ("auto", 16)])
+def test_lanes_are_as_asked_or_as_many_as_fit(lanes, expected):
+    assert choose_lanes(lanes, (32, 32), torch.device("cpu")) == expected
+
+
+def test_a_frame_that_fills_the_budget_has_one_lane():
+    assert choose_lanes("auto", (2160, 3840), torch.device("cpu")) == 1

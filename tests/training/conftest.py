@@ -1,0 +1,20 @@
+import pytest
+import torch
+
+from tests.training.packed import pack
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    """A run sets torch's number of threads; the tests after it should not inherit that."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory):
+    """A folder that holds packed pictures under `pictures`."""
+    folder = tmp_path_factory.mktemp("training")
+    pack(folder / "pictures")
+    return folder

@@ -1,0 +1,142 @@
+"""The loop: the loss's scale, the rate, and that a killed run goes on as if nothing had been."""
+
+import json
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from tests.training.packed import tiny_config
+from warped_diffusion.errors import UserError
+from warped_diffusion.models import embedded
+from warped_diffusion.models.embedded import EmbeddedDenoiser
+from warped_diffusion.training import train
+from warped_diffusion.training.data import Batch, PackedPictures, make_batch
+from warped_diffusion.training.loop import Run, denoising_loss, rate_factor
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(step):
+    def report(now, steps, loss, seconds):
+        if now == step:
+            raise Killed
+
+    return report
+
+
+def losses(folder):
+    rows = [json.loads(line) for line in (folder / "loss.jsonl").read_text().splitlines()]
+    return {row["step"]: row["loss"] for row in rows}
+
+
+def test_a_killed_run_goes_on_bit_for_bit(packed, tmp_path):
+    whole = tiny_config(packed, out=str(tmp_path / "whole"))
+    broken = tiny_config(packed, out=str(tmp_path / "broken"))
+    train(whole)
+    with pytest.raises(Killed):
+        train(broken, kill_at(5))  # two steps past the checkpoint at 3
+    taken_up = []
+    train(broken, lambda step, *_: taken_up.append(step))
+    assert taken_up == [4, 5, 6]
+    assert losses(tmp_path / "whole") == losses(tmp_path / "broken")
+    expected, came = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "broken"))
+    assert expected["step"] == came["step"] == 6
+    for part in ("denoiser", "average"):
+        for name, value in expected[part].items():
+            assert torch.equal(value, came[part][name]), (part, name)
+    for name, state in expected["optimizer"]["state"].items():
+        assert all(torch.equal(value, came["optimizer"]["state"][name][key]) for key, value in state.items())
+
+
+def test_a_finished_run_says_what_it_made(packed, tmp_path):
+    config = tiny_config(packed, out=str(tmp_path), steps=2)
+    path = train(config)
+    assert path == tmp_path / "weights.safetensors"
+    assert train(config) == path  # nothing left to do
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["about"])
+    assert about["task"] == "super-resolution"
+    assert about["spectra"] == ["white", "squared-exponential"]
+    assert about["parameterisation"] == "edm residual"
+    assert about["steps"] == 2
+    assert not {"pictures", "out"} & about.keys()  # a reader's folders are nobody's business
+    average = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["average"]
+    loaded = embedded.load(path).state_dict()
+    assert all(torch.equal(loaded[name], value.half().float()) for name, value in average.items())
+
+
+def test_a_short_run_lowers_the_loss(packed):
+    network = {"channels": (16, 16), "depths": (1, 1), "depths_up": (1, 0)}
+    one_scale = {"scales": (8,), "scale_shares": (1.0,), "drop": 0.0}
+    config = tiny_config(packed, steps=60, batch=8, group=4, rate=1e-2, warmup=5, network=network, **one_scale)
+    pictures = PackedPictures(config.pictures, "train")
+    judged = [make_batch(pictures, config, 10_000 + number) for number in range(6)]
+
+    def loss(denoiser):
+        with torch.no_grad():
+            return sum(denoising_loss(denoiser, batch, False).item() for batch in judged) / len(judged)
+
+    torch.set_num_threads(1)
+    run = Run(config)
+    before = loss(run.denoiser)
+    for step in range(config.steps):
+        run.advance(make_batch(pictures, config, step))
+    # .72 -> .60: much of what is asked at random levels cannot be known
+    assert loss(run.denoiser) < 0.9 * before
+    assert loss(run.average) < 0.9 * before
+
+
+def test_weights_to_begin_with_are_taken_over(packed, tmp_path):
+    config = tiny_config(packed, out=str(tmp_path), steps=1)
+    weights = train(config)
+    run = Run(tiny_config(packed, warm_start=str(weights)))
+    loaded = embedded.load(weights).state_dict()
+    for part in (run.denoiser, run.average):
+        assert all(torch.equal(value, loaded[name]) for name, value in part.state_dict().items())
+
+
+def test_the_loss_of_saying_nothing_is_one_at_every_level():
+    """A residual of variance s_d^2 is best guessed as c_skip u; the error is c_out^2, the posterior's variance."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (12, 3, 64, 64)
+    condition = {
+        "picture": torch.randn(shape, generator=generator),
+        "scale": torch.tensor([0.0, 2.0, 4.0, 8.0]).repeat(3),
+        "spectrum": torch.zeros(12, dtype=torch.long),
+    }
+    s_data = embedded.sigma_data(condition["scale"])[:, None, None, None]
+    clean = condition["picture"] + s_data * torch.randn(shape, generator=generator)
+    level = torch.tensor([0.03, 1.0, 15.0]).repeat_interleave(4)
+    batch = Batch(clean, condition, level, torch.randn(shape, generator=generator))
+    denoiser = EmbeddedDenoiser({"channels": (8,), "depths": (1,), "depths_up": (0,)})
+    with torch.no_grad():
+        for item in range(12):
+            one = Batch(
+                clean[item : item + 1],
+                {name: value[item : item + 1] for name, value in condition.items()},
+                level[item : item + 1],
+                batch.noise[item : item + 1],
+            )
+            # a mean of 12 288 squared normals
+            assert abs(denoising_loss(denoiser, one, False) - 1) < 4 * math.sqrt(2 / clean[0].numel())
+        assert abs(denoising_loss(denoiser, batch, False) - 1) < 4 * math.sqrt(2 / clean.numel())
+
+
+def test_the_rate_rises_holds_and_falls_to_nothing(packed):
+    config = tiny_config(packed, steps=1000, warmup=100, cooldown=0.4)
+    assert rate_factor(config, 0) == pytest.approx(0.01)
+    assert rate_factor(config, 99) == rate_factor(config, 600) == 1
+    assert rate_factor(config, 800) == pytest.approx(0.5)
+    assert rate_factor(config, 1000) == 0
+    falling = [rate_factor(config, step) for step in range(600, 1001)]
+    assert all(later < earlier for earlier, later in pairwise(falling[1:]))
+
+
+def test_missing_pictures_are_one_sentence(packed, tmp_path):
+    with pytest.raises(UserError, match="no packed pictures in"):
+        train(tiny_config(packed, pictures=str(tmp_path / "nowhere"), out=str(tmp_path / "run")))
