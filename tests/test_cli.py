@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training.packed import pack
 from warped_diffusion import cli
 from warped_diffusion.models import embedded
 from warped_diffusion.models.embedded import EmbeddedDenoiser
@@ -134,8 +135,6 @@ def test_a_truncated_video_is_restored_as_far_as_it_decodes(monkeypatch, folder,
 
 
 def test_train_makes_weights_that_restore_can_use(monkeypatch, folder, tmp_path, capsys):
-    from tests.training.pictures import pack
-
     pack(tmp_path / "pictures")
     config = tmp_path / "small.toml"
     network = "[network]\nchannels = [8, 16]\ndepths = [1, 1]\ndepths_up = [1, 0]\n"
@@ -153,3 +152,19 @@ def test_bench_names_its_benchmarks(monkeypatch, capsys):
     assert run(monkeypatch, "bench", "list") == 0
     assert "steadiness" in capsys.readouterr().out.split()
     assert run(monkeypatch, "bench", "nonsense") == 2
+
+
+def test_a_cut_mp4_says_how_many_of_its_frames_could_be_read(monkeypatch, folder, tmp_path, capsys):
+    whole = tmp_path / "whole.mp4"
+    torch.manual_seed(2)
+    with VideoWriter(whole, frame_rate=Fraction(25), size=(48, 64)) as writer:
+        for _ in range(12):
+            writer.write(torch.rand(3, 48, 64))
+    data = whole.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 6 // 10])
+    target = tmp_path / "out.mp4"
+    options = ["--scale", 2, "--steps", 1, "--model", folder / "weights.safetensors"]
+    assert run(monkeypatch, "restore", tmp_path / "cut.mp4", target, *options) == 0
+    count = len(frames_of(target))
+    assert 0 < count < 12
+    assert f"{count} of 12" in " ".join(capsys.readouterr().err.split())

@@ -54,7 +54,7 @@ def restore(
     with _bar("restoring") as (begin, advance):
         result = restore_video(input, output, options, _range(frames), compare, overwrite, begin, advance)
     if result.warning:
-        talk.print(f"warning: {result.warning}", highlight=False)
+        talk.print(f"warning: {result.warning}", highlight=False, soft_wrap=True)
     talk.print(f"{result.frames} frames in {result.seconds:.1f} s, {result.seconds / result.frames:.2f} s a frame")
     print(output)
 
@@ -73,7 +73,7 @@ def degrade(
 
     warning = degrade_video(input, output, task, scale, _range(frames), overwrite)
     if warning:
-        talk.print(f"warning: {warning}", highlight=False)
+        talk.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     print(output)
 
 

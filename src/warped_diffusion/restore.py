@@ -141,7 +141,7 @@ class _Job:
         self.size = self.task.output_size(size)
         if motion is not None and motion.size != self.size:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
-        self.device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = choose_device(options.device)
         self.model = load_model(options.model, options.task, self.device)
         self.spectrum = options.spectrum or self.model.spectra[0]
         get_spectrum(self.spectrum)
@@ -241,6 +241,16 @@ class _Job:
         """The task's condition of one frame and the spectrum of its noise, without a batch dimension."""
         condition = {name: value[0] for name, value in self.task.condition(frame[None].to(self.device)).items()}
         return condition | {"spectrum": torch.tensor(self.model.spectra.index(self.spectrum), device=self.device)}
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name, or the first GPU if there is one.   Raises: UserError if it is not there."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} cannot be used here: give cpu, or leave it out") from error
+    return device
 
 
 def choose_lanes(lanes: int | str, size: tuple[int, int], device: torch.device) -> int:

@@ -17,6 +17,10 @@ Bounds = tuple[int | None, int | None]
 """First frame and the frame after the last, either open."""
 
 
+DEGRADED_CRF = 8
+"""A test input should show the task's degradation and little of the encoder's."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of a clip: frames written, seconds spent, and a sentence if it could not be read to its end."""
@@ -89,7 +93,7 @@ def degrade_video(
         if min(height, width) < scale:
             raise UserError(f"{source} is {width}x{height}, too small for a scale of {scale}")
         size = (height // scale, width // scale)
-        with VideoWriter(target, reader, size, overwrite=overwrite) as writer:
+        with VideoWriter(target, reader, size, overwrite=overwrite, crf=DEGRADED_CRF) as writer:
             for frame in reader:
                 writer.write(worker.degrade(frame))
     return reader.warning

@@ -93,7 +93,7 @@ class SuperResolution:
 
 
 def _roughen(picture: Tensor, generator: np.random.Generator) -> Tensor:
-    """One of four pictures in ten is slightly blurred, one in five noisy, one in four compressed (JPEG)."""
+    """One picture in four is slightly blurred, one in five noisy, one in four compressed (JPEG)."""
     blurred, noisy, compressed = generator.random(3) < (0.25, 0.2, 0.25)
     values = picture.permute(1, 2, 0).numpy()
     if blurred:
@@ -102,9 +102,9 @@ def _roughen(picture: Tensor, generator: np.random.Generator) -> Tensor:
         values = values + generator.normal(0, generator.uniform(0.2, 2.5) / 255, values.shape).astype(np.float32)
     if compressed:
         quality = int(generator.integers(60, 98))
-        coded = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
+        coded = (np.clip(values[..., ::-1], 0, 1) * 255).round().astype(np.uint8)  # OpenCV's order: blue, green, red
         encoded = cv2.imencode(".jpg", coded, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        values = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float32) / 255
+        values = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float32)[..., ::-1] / 255
     return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1).clamp(0, 1)
 
 

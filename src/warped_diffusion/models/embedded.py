@@ -98,7 +98,7 @@ def load(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype = to
         architecture = {name: tuple(value) for name, value in json.loads(metadata["architecture"]).items()}
         denoiser = EmbeddedDenoiser(architecture)
         denoiser.network.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not a file of embedded weights: {error}") from error
     denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget it
     return denoiser.eval().requires_grad_(False).to(device, dtype)

@@ -76,4 +76,7 @@ def read_config(source: str, **overrides: object) -> TrainConfig:
         raise UserError(f"training needs {' and '.join(sorted(missing))}: give --{' --'.join(sorted(missing))}")
     network = {name: tuple(sizes) for name, sizes in values.pop("network", {}).items()}
     settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return TrainConfig(**settings, network=network)
+    config = TrainConfig(**settings, network=network)
+    if config.batch % config.group:
+        raise UserError(f"batch is {config.batch}, which groups of {config.group} do not fill: give a multiple of it")
+    return config

@@ -33,6 +33,8 @@ class PackedPictures:
             raise UserError(f"no packed pictures in {folder}: make them with scripts/pack_pictures.py")
         self.entries = [entry for entry in json.loads(index.read_text()) if entry["split"] == split]
         self.data = np.memmap(data, np.uint8, "r")
+        if not self.entries:
+            raise UserError(f"{folder} holds no picture of the split {split!r}")
         areas = np.array([np.prod(entry["size"]) for entry in self.entries], float)
         self.shares = np.sqrt(areas) / np.sqrt(areas).sum()
 
@@ -51,6 +53,8 @@ class PackedPictures:
             picture = self[generator.choice(len(self), p=self.shares)]
             reduction = int(generator.choice(REDUCTIONS, p=REDUCTION_SHARES))
             reduction = min(reduction, min(picture.shape[:2]) // side)
+            if not reduction:
+                raise UserError(f"a picture of {picture.shape[1]}x{picture.shape[0]} is too small for crops of {side}")
             top, left = (int(generator.integers(n - side * reduction + 1)) for n in picture.shape[:2])
             values = picture[top : top + side * reduction, left : left + side * reduction]
             values = np.rot90(values, int(generator.integers(4)))

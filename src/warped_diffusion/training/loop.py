@@ -31,12 +31,12 @@ def train(config: TrainConfig, report: Report = lambda *_: None) -> Path:
 
     Raises: UserError if the pictures are missing.
     """
+    pictures = PackedPictures(config.pictures, "train")
     torch.set_num_threads(config.threads)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     run = Run(config)
     run.resume(out / "checkpoint.pt")
-    pictures = PackedPictures(config.pictures, "train")
     with ThreadPoolExecutor(1) as ahead, open(out / "loss.jsonl", "a") as log:
         coming = ahead.submit(make_batch, pictures, config, run.step)
         while run.step < config.steps:

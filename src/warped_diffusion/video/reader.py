@@ -75,8 +75,8 @@ class VideoReader:
         if not self.truncated:
             return None
         count, expected = len(self.timeline), self.frames_expected or 0
-        frames = f"{count} of {expected} frames" if expected > count else f"{count} frame{'s'[: count != 1]}"
-        return f"{self.path} is damaged or cut short: {frames} could be read"
+        among = f" of {expected}" if expected > count else ""
+        return f"{self.path} is damaged or cut short: frames read: {count}{among}"
 
     def __iter__(self) -> Self:
         return self
