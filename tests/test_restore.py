@@ -14,7 +14,7 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow import identity_map
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.restore import Options, choose_lanes, restore_stream
-from warped_diffusion.tasks import enlarge
+from warped_diffusion.tasks import back_project, enlarge
 
 HEIGHT, WIDTH, SCALE = 10, 12, 4
 SIZE = (SCALE * HEIGHT, SCALE * WIDTH)
@@ -59,7 +59,7 @@ def restore(frames, **options):
 
 
 def enlarged(frames):
-    return enlarge(frames, SIZE).clamp(0, 1)
+    return back_project(frames, SCALE).clamp(0, 1)
 
 
 def euler_deviation():

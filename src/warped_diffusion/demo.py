@@ -15,9 +15,11 @@ from warped_diffusion.metrics import high_frequency_energy, psnr, warping_error
 from warped_diffusion.restore import Options, Progress, restore_stream
 from warped_diffusion.restore_video import Clock
 from warped_diffusion.tasks import enlarge, make_task
-from warped_diffusion.video import VideoReader, VideoWriter, side_by_side
+from warped_diffusion.video import VideoReader, VideoWriter, film_strip, side_by_side, write_picture
 
 ASSETS = Path(__file__).parent / "assets"
+SHOWN = (0, 8, 16)
+"""The frames of the film strip."""
 COLUMNS = (
     "clip",
     "PSNR, dB",
@@ -35,7 +37,7 @@ def run_demo(
     begin: Callable[[int | None], None] = lambda _: None,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Restore the sample `scale` times larger; write restored.mp4 and comparison.mp4 into `out`; measure.
+    """Restore the sample `scale` times larger; write clips and a film strip into `out`; measure.
 
     Warping errors are taken along the flow of the original clip (DIS), on visible pixels.
 
@@ -59,15 +61,25 @@ def run_demo(
             clock = Clock(restore_stream(low, variant, progress=progress))
             clips[name] = (torch.stack(list(clock)), clock.seconds / len(low))
         _write(out, clips, reader)
+        shown = [(name, clip) for name, (clip, _) in clips.items()] + [("original", original)]
+        rows = [[_window(clip[j]) for j in SHOWN] for _, clip in shown]
+        strip = film_strip(rows, [name for name, _ in shown], [f"frame {j}" for j in SHOWN])
+        write_picture(out / "film-strip.png", strip)
     motion = estimate_motion(original)
-    rows = [_measure(name, clip, original, motion, seconds) for name, (clip, seconds) in clips.items()]
-    rows.append(_measure("original", original, original, motion, 0.0))
+    table = [_measure(name, clip, original, motion, seconds) for name, (clip, seconds) in clips.items()]
+    table.append(_measure("original", original, original, motion, 0.0))
     notes = [
         f"{len(low)} frames of Big Buck Bunny ((c) Blender Foundation, CC BY 3.0), "
         f"{low.shape[-1]}x{low.shape[-2]} to {original.shape[-1]}x{original.shape[-2]}, {steps} steps",
         f"look at {out / 'comparison.mp4'}: input | each frame alone | restored",
+        "warping errors along the original's flow (DIS), on pixels that stay visible; detail: energy of the Laplacian",
     ]
-    return Report("demo", COLUMNS, rows, notes, command=f"warped-diffusion demo --scale {scale} --steps {steps}")
+    return Report("demo", COLUMNS, table, notes, command=f"warped-diffusion demo --scale {scale} --steps {steps}")
+
+
+def _window(frame: Tensor) -> Tensor:
+    """The part of a frame that the film strip shows: where the motion is."""
+    return frame[:, 60:240, 170:410]
 
 
 def _write(out: Path, clips: dict[str, tuple[Tensor, float]], like: VideoReader) -> None:

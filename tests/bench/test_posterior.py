@@ -187,7 +187,7 @@ def test_held_out_pictures_are_reduced_and_cut_from_the_middle(tmp_path):
 
 def test_a_folder_without_held_out_pictures_is_one_sentence(tmp_path):
     pack(tmp_path, ((64, 64),), "train")
-    with pytest.raises(UserError, match="no held-out picture of 48 pixels"):
+    with pytest.raises(UserError, match="holds no picture of the split 'held-out'"):
         held_out(tmp_path, EFFORT)
     with pytest.raises(UserError, match="no packed pictures in"):
         held_out(tmp_path / "elsewhere", EFFORT)

@@ -24,7 +24,7 @@ from warped_diffusion.errors import UserError
 from warped_diffusion.metrics import high_frequency_energy, psnr
 from warped_diffusion.models import Model, load_model
 from warped_diffusion.noise import grid_noise
-from warped_diffusion.tasks import area_average, make_task
+from warped_diffusion.tasks import area_average, enlarge, make_task
 from warped_diffusion.training.data import PackedPictures
 
 TASK = "super-resolution"
@@ -52,7 +52,7 @@ class Effort:
     scales: tuple[int, ...] = (8, 4)
     steps: int = 50
     draws: int = 16
-    drawn: int = 6
+    drawn: int = 4
     shown: int = 3
     lanes: int = 8
 
@@ -184,7 +184,7 @@ def run_case(
         return torch.stack(outputs)
 
     everything, drawn = range(len(truth)), effort.chosen(len(truth), effort.drawn)
-    bicubic = ((condition["picture"] + 1) / 2).clamp(0, 1)
+    bicubic = enlarge(task.degrade(truth), (truth.shape[-2], truth.shape[-1])).clamp(0, 1)
     one_step = run(sigmas[[0, -1]], 0, everything)
     first = run(sigmas, 0, everything)
     total = first[drawn] + sum(run(sigmas, draw, drawn) for draw in range(1, effort.draws))

