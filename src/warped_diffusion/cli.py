@@ -119,8 +119,16 @@ def train(
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="The benchmark; `list` names them.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for NAME.json and NAME.md.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report and for what the benchmark draws.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder of packed pictures, where one is needed.")] = None,
+    model: Annotated[str, typer.Option(help="An embedded model's name, or the path of a weights file.")] = "embedded",
+    spectrum: Annotated[
+        str | None, typer.Option(help="Noise spectrum.", show_default="the model's own, or all")
+    ] = None,
+    scale: Annotated[int, typer.Option(help="Factor, where one is measured.")] = 8,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
+    repeats: Annotated[int, typer.Option(help="Repeats of each timing.")] = 5,
 ) -> None:
     """Run a benchmark: a Markdown table to stdout, with the machine that it ran on."""
     from warped_diffusion.bench import BENCHMARKS, run_benchmark
@@ -128,7 +136,9 @@ def bench(
     if name == "list":
         print("\n".join(BENCHMARKS))
         return
-    print(run_benchmark(name, out, pictures=pictures))
+    options = {"pictures": pictures, "model": model, "spectrum": spectrum, "scale": scale}
+    report = run_benchmark(name, out, **options, device=device, seed=seed, repeats=repeats)
+    print(report.markdown())
 
 
 def main() -> None:
