@@ -94,16 +94,23 @@ def test_a_model_that_knows_the_picture_gives_it_whatever_the_noise():
     torch.testing.assert_close(restore(frames, model=model, guidance="none"), enlarged(frames), rtol=0, atol=1e-6)
 
 
+MOVES = [(4.0, (0.0, 0.0)), (0.0, (3.3, -1.6)), (2.0, (1.0, 1.0)), (-3.0, (0.0, 2.0))]
+"""Degrees and shift from each frame to the next: no two commute, so that maps composed in the wrong order are seen."""
+
+
 def test_every_frame_starts_from_one_random_function_at_its_own_positions():
     """The linear model gives its picture plus a known multiple of the noise, at P_j = P_{j-1} o T_j^-1; a cut: anew."""
     frames, cut = clip(5), 3
-    restored = restore(frames, model=known_model(), guidance="none", motion=motion(cuts=(cut,)))
-    step = torch.linalg.inv(_affine(1.0, (1.3, -0.6)))
+    pairs = [wd.Motion.analytic(2, SIZE, rotation=degrees, shift=shift) for degrees, shift in MOVES]
+    fields = {n: torch.cat([getattr(pair, n) for pair in pairs]) for n in ("forward", "backward", "visible", "known")}
+    restored = restore(frames, model=known_model(), guidance="none", motion=wd.Motion(**fields, cuts=(cut,)))
     amplitude = euler_deviation() / 2  # from [-1, 1] to [0, 1]
     for index in range(len(frames)):
-        shot, since = (0, index) if index < cut else (1, index - cut)
-        field = wd.GaussianField(3, SIZE, "white", seed=(SEED, shot))
-        positions = _moved(identity_map(*SIZE).double(), torch.linalg.matrix_power(step, since))
+        shot, first = (0, 0) if index < cut else (1, cut)
+        field, matrix = wd.GaussianField(3, SIZE, "white", seed=(SEED, shot)), torch.eye(3, dtype=torch.float64)
+        for degrees, shift in MOVES[first:index]:
+            matrix = matrix @ torch.linalg.inv(_affine(degrees, shift))
+        positions = _moved(identity_map(*SIZE).double(), matrix)
         expected = enlarged(frames[index : index + 1])[0] + amplitude * field(positions)
         # Away from the border: beyond it the displacement of the edge holds, which is not the similarity's.
         inner = (..., slice(8, -8), slice(8, -8))

@@ -119,6 +119,15 @@ def test_an_error_that_stays_on_the_screen_is_seen_by_the_warping_errors():
     assert 0.012 < found.to_previous < 0.02
 
 
+def test_the_last_frame_is_the_one_that_is_compared_with_the_first():
+    made = case(SHIFT)
+    pattern = 0.1 * torch.sign(torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(0)))
+    for frame, seen in ((1, False), (2, True)):
+        spoilt = made.truth.clone()
+        spoilt[frame] += pattern
+        assert (steadiness.measured(spoilt, made).to_first > 0.002) == seen
+
+
 @pytest.mark.parametrize("way", list(steadiness.WAYS))
 def test_every_way_restores_the_clip_with_as_many_evaluations(way):
     model, count = known_model()

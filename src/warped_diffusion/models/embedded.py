@@ -18,6 +18,9 @@ from warped_diffusion.models.network import UNet
 SPECTRA = ("white", "squared-exponential")
 LABELS = 16
 
+HIGHEST_LEVEL = 2.8
+"""ln(s / s_data) from which on the network is told the same: there is nothing left to see in the noise."""
+
 
 class EmbeddedDenoiser(nn.Module):
     r"""An image model that restores what is missing from an enlarged picture c.
@@ -70,14 +73,18 @@ def sigma_data(scale: Tensor) -> Tensor:
 
 
 def sigma_range(scale: float) -> tuple[float, float]:
-    """(sigma_min, sigma_max) to sample with: 1/40 and 15 times the residual's standard deviation."""
+    """(sigma_min, sigma_max) to sample with: 1/40 and 60 times the residual's standard deviation.
+
+    Residuals gather at edges, where they are several times their mean: under less noise the network still looks for
+    them there, and at the start of sampling, where there is none, it would take noise for detail.
+    """
     s_data = float(sigma_data(torch.tensor(float(scale))))
-    return s_data / 40, s_data * 15
+    return s_data / 40, s_data * 60
 
 
 def labels(relative_sigma: Tensor, scale: Tensor, spectrum: Tensor) -> Tensor:
     """What the network is told, as waves of ln(s / s_data) and log2(scale): (B,) each -> (B, LABELS)."""
-    level = relative_sigma.log()
+    level = relative_sigma.log().clamp(max=HIGHEST_LEVEL)
     octaves = scale.clamp(min=1).log2()
     columns = [wave(level * frequency) for frequency in (0.25, 0.5, 1.0, 2.0) for wave in (torch.sin, torch.cos)]
     columns += [level / 2, octaves - 2, (scale == 0).float(), spectrum.float() * 2 - 1]

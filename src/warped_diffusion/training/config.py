@@ -20,7 +20,7 @@ class TrainConfig:
         scales, scale_shares: the factors drawn, and how often.
         drop: share of the crops whose condition is left out.
         spectra: the noise spectra, drawn with equal shares.
-        level_mean, level_spread: ln(sigma / sigma_data) is drawn from N(mean, spread^2), clipped to [-3.7, 2.8].
+        level_mean, level_spread: ln(sigma / sigma_data) is drawn from N(mean, spread^2), clipped to [-3.7, 4.1].
         group: crops of one batch that share their scale.
         cooldown: share of the steps at the end over which the rate falls, as a cosine, to nothing.
         ema: decay of the averaged weights per step, at most 1 - 10 / (step + 10).

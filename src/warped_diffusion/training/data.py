@@ -106,6 +106,6 @@ def _group(
     condition["spectrum"] = index[torch.from_numpy(chosen)]
     shape = (count, 3, config.crop, config.crop)
     drawn = torch.stack([grid_noise(name, shape, noise_generator) for name in config.spectra])
-    level = torch.from_numpy(generator.normal(config.level_mean, config.level_spread, count)).clamp(-3.7, 2.8)
+    level = torch.from_numpy(generator.normal(config.level_mean, config.level_spread, count)).clamp(-3.7, 4.1)
     clean = crops[..., : config.crop, : config.crop] * 2 - 1
     return Batch(clean, condition, level.exp().float(), drawn[torch.from_numpy(chosen), torch.arange(count)])
