@@ -143,7 +143,7 @@ class _Job:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
         self.device = choose_device(options.device)
         self.model = load_model(options.model, options.task, self.device)
-        self.spectrum = options.spectrum or self.model.spectra[0]
+        self.spectrum = options.spectrum or self.model.preferred or self.model.spectra[0]
         get_spectrum(self.spectrum)
         if self.spectrum not in self.model.spectra:
             raise UserError(f"the model knows noise of spectrum {', '.join(self.model.spectra)}, not {self.spectrum!r}")

@@ -19,7 +19,7 @@ steadiness = importlib.import_module("warped_diffusion.bench.steadiness")  # by 
 Case, Effort, Figures = steadiness.Case, steadiness.Effort, steadiness.Figures
 
 SIZE = (24, 32)
-EFFORT = Effort(frames=3, size=SIZE, steps=3, timed_frames=2, timed_steps=2, lanes=2)
+EFFORT = Effort(frames=3, size=SIZE, draws=2, steps=3, timed_frames=2, timed_steps=2, lanes=2)
 OPTIONS = Options(warmup=0, repeats=1, scale=4)
 SHIFT, TURN = steadiness.MOTIONS
 
@@ -210,6 +210,12 @@ def test_the_report_has_a_row_for_every_clip_and_a_verdict_for_every_bound(tmp_p
     assert (true["PSNR, dB"], true["cost / none"]) == ("inf", None)
     assert (none["none / this"], none["cost / none"]) == (1, 1)
     assert sum(note.startswith("default, ") for note in report.notes) == 5 * len(steadiness.MOTIONS)
+    first, second = (
+        steadiness.compare(replace(options, seed=seed, out=None), replace(EFFORT, draws=1), picture())
+        for seed in (0, 1)
+    )
+    for row, one, other in zip(report.rows, first.rows, second.rows, strict=True):
+        assert row[2] == pytest.approx((one[2] + other[2]) / 2)  # figures are means over the draws
     assert {path.name for path in options.out.iterdir()} == {"steadiness-1.png", "steadiness-2.png"}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from warped_diffusion.diffusion import Denoiser, FrameInput, Link
 
-STEP = {"euler": 0.4, "dpmpp-2m": 0.4 / 1.5}
+STEP = {"euler": 0.5, "dpmpp-2m": 0.5 / 1.5}
 
 
 def literal_clip(
@@ -64,15 +64,21 @@ def solver_step(solver: str, u: Tensor, estimates: list[Tensor], levels: list[fl
 
 
 def denoised_correction(h: Tensor, links: tuple[Link, ...], kept: list[list[Tensor]]) -> Tensor:
-    """sum_a w_a A^T M (A h - h_a) / max(1, A^T M 1); the first link is the key's, the second the previous frame's."""
+    """The key's link, the first, pulls; the previous frame's pulls and blends in halves (DenoisedGuidance)."""
     total = torch.zeros_like(h)
     for place, link in enumerate(links):
         A = matrix(link)
         M = (link.visible * link.warp.inside).flatten()
         gain = (A.T @ M).clamp(min=1)
-        weight = torch.ones_like(gain) if place == 0 else 1 - (1 - link.weight) * links[0].known.flatten()
-        residual = h.flatten(1) @ A.T - kept[link.reference][0].flatten(1)
-        total = total + ((residual * M) @ A * weight / gain).reshape(h.shape)
+        reference = kept[link.reference][0].flatten(1)
+        pull = ((h.flatten(1) @ A.T - reference) * M) @ A / gain
+        if place == 0:
+            total = total + pull.reshape(h.shape)
+            continue
+        reach = A.T @ M
+        brought = (reference * M) @ A / reach.clamp(min=0.1)
+        blend = link.known.flatten() * (reach > 0.1) * (h.flatten(1) - brought)
+        total = total + (link.weight * (pull + blend) / 2).reshape(h.shape)
     return total
 
 

@@ -17,6 +17,7 @@ from warped_diffusion.diffusion import (
     make_guidance,
     sample,
 )
+from warped_diffusion.diffusion.guidance import Anchor
 from warped_diffusion.errors import UserError
 from warped_diffusion.flow.kernels import Warp
 from warped_diffusion.flow.maps import identity_map
@@ -125,7 +126,7 @@ def test_denoised_correction_stops_where_the_frames_agree():
     assert torch.equal(correct(DenoisedGuidance(), [link], h, [link.warp.apply(h)]), h)
 
 
-@pytest.mark.parametrize(("solver", "step"), [("euler", 0.4), ("dpmpp-2m", 0.4 / 1.5)])
+@pytest.mark.parametrize(("solver", "step"), [("euler", 0.5), ("dpmpp-2m", 0.5 / 1.5)])
 def test_denoised_step_on_a_still(solver, step):
     """Where A = M = 1 the residual shrinks by the calibrated step times the strength."""
     h, reference = randn(2, CHANNELS, HEIGHT, WIDTH, seed=0)
@@ -134,16 +135,29 @@ def test_denoised_step_on_a_still(solver, step):
     torch.testing.assert_close(corrected - reference, (1 - 0.5 * step) * (h - reference))
 
 
-def test_previous_frame_takes_the_key_frames_place_where_the_key_saw_nothing():
+def test_the_key_frame_pulls_and_the_previous_frame_does_half_and_half():
     known = torch.zeros(SIZE, dtype=torch.float64)
     known[:, : WIDTH // 2] = 1
     still = identity_map(*SIZE, dtype=torch.float64)
-    key = link_along(still, reference=2, known=known)
-    previous = link_along(still, reference=8, weight=0.5)
-    guidance = DenoisedGuidance()
-    (_, of_key), (_, of_previous) = guidance.prepare(9, [previous, key], "euler")
-    assert torch.equal(of_key, torch.full(SIZE, 0.4, dtype=torch.float64))
-    torch.testing.assert_close(of_previous, 0.4 - 0.2 * known)
+    everything = torch.ones(SIZE, dtype=torch.float64)
+    key = Link(2, Warp(still, SIZE), everything, everything)
+    previous = Link(8, Warp(still, SIZE), everything, known, weight=0.5)
+    of_key, of_previous = DenoisedGuidance().prepare(9, [previous, key], "euler")
+    torch.testing.assert_close(of_key.rate, 0.5 * everything)
+    assert of_key.blend is None
+    torch.testing.assert_close(of_previous.rate, 0.125 * everything)
+    torch.testing.assert_close(of_previous.blend, 0.125 * known)
+
+
+def test_a_blend_at_full_rate_gives_the_reference_where_it_arrives():
+    """On a still, h - (h - A^T M ref / A^T M 1) is the reference itself; elsewhere h stays."""
+    h, reference = randn(2, CHANNELS, HEIGHT, WIDTH, seed=0)
+    visible = torch.ones(SIZE, dtype=torch.float64)
+    visible[:4] = 0
+    link = Link(8, Warp(identity_map(*SIZE, dtype=torch.float64), SIZE, "lanczos3"), visible, visible)
+    anchor = Anchor(link, 0.0, link.known * (link.reach > 0.1))
+    corrected = h - DenoisedGuidance().correction(h, [anchor], [reference])
+    torch.testing.assert_close(corrected, torch.where(visible > 0, reference, h))
 
 
 def test_a_key_frame_that_is_the_previous_frame_acts_once():

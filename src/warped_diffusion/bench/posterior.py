@@ -52,8 +52,8 @@ class Effort:
     scales: tuple[int, ...] = (8, 4)
     steps: int = 50
     draws: int = 16
-    drawn: int = 4
-    shown: int = 3
+    drawn: int = 2
+    shown: int = 2
     lanes: int = 8
 
     def chosen(self, count: int, wanted: int) -> list[int]:

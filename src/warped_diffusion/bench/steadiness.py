@@ -3,8 +3,9 @@
 The motion is given to the restoration exactly, so that flow plays no part: noise and guidance are judged.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -68,12 +69,15 @@ class Effort:
 
     Attributes:
         size: (height, width) of the clip, multiples of the scale.
+        draws: restorations of the clip, each with a seed of its own: one sample may be smooth, and another so rich in
+            what no turned pixel grid can hold that the first-frame error doubles.
         timed_frames, timed_steps: of the shorter restoration that is timed again and again.
         lanes: frames in one batch, the same for every way.
     """
 
     frames: int = 16
     size: tuple[int, int] = (96, 128)
+    draws: int = 4
     steps: int = Settings().steps
     solver: str = Settings().solver
     timed_frames: int = 8
@@ -146,22 +150,26 @@ def compare(options: Options, effort: Effort, picture: Tensor) -> Report:
     """The benchmark at any effort, on any picture that is `MARGIN` larger than the clip on each side."""
     model = load_model(options.model, TASK, torch.device(options.device))
     cases = {name: make_case(picture, effort, options.scale, name) for name in MOTIONS}
-    clips: dict[str, dict[str, Tensor]] = {}
+    found: dict[str, dict[str, list[Figures]]] = {name: {} for name in cases}
+    shown: dict[str, dict[str, Tensor]] = {}
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("restoring", total=len(cases) * len(WAYS) * effort.frames * effort.steps)
+        bar = progress.add_task("restoring", total=len(cases) * len(WAYS) * effort.draws * effort.frames * effort.steps)
 
         def tick(count: int) -> None:
             progress.advance(bar, count)
 
-        for name, case in cases.items():
-            clips[name] = {way: run(case, WAYS[way], model, options, effort, tick) for way in WAYS}
-            clips[name] |= {WARP_ONLY: warp_only(clips[name][NONE][0], case.motion), TRUE: case.truth}
-    figures = {
-        name: {way: measured(clip, cases[name]) for way, clip in of_motion.items()} for name, of_motion in clips.items()
-    }
+        for draw in range(effort.draws):
+            seeded = replace(options, seed=options.seed + draw)
+            for name, case in cases.items():
+                clips = {label: run(case, way, model, seeded, effort, tick) for label, way in WAYS.items()}
+                clips |= {WARP_ONLY: warp_only(clips[NONE][0], case.motion), TRUE: case.truth}
+                shown.setdefault(name, clips)
+                for label, clip in clips.items():
+                    found[name].setdefault(label, []).append(measured(clip, case))
+    figures = {name: {label: mean(draws) for label, draws in of.items()} for name, of in found.items()}
     costs = timed(next(iter(cases.values())), model, options, effort)
     if options.out is not None:
-        draw(options.out, clips, effort.frames)
+        draw_frames(options.out, shown, effort.frames)
     table = [row for motion, of_motion in figures.items() for row in rows(motion, of_motion, costs)]
     return Report("steadiness", COLUMNS, table, notes(figures, costs, cases, options, effort))
 
@@ -238,6 +246,11 @@ def measured(clip: Tensor, case: Case) -> Figures:
         detail_last=float(detail[-1]),
         exposed=float(-10 * torch.log10((error * weight[shown]).sum() / weight.sum())),
     )
+
+
+def mean(draws: Sequence[Figures]) -> Figures:
+    """Each figure's mean over several restorations."""
+    return Figures(*(statistics.fmean(values) for values in zip(*map(astuple, draws), strict=True)))
 
 
 def timed(case: Case, model: Model, options: Options, effort: Effort) -> dict[str, float]:
@@ -321,6 +334,7 @@ def notes(
     lines = [
         f"a still, {effort.frames} frames of {width}×{height}, reduced {options.scale} times, restored with the exact "
         f"motion in {effort.steps} {effort.solver} steps; noise: {options.spectrum or 'the model’s own spectrum'}",
+        f"figures are means of {effort.draws} restorations, seeds from {options.seed} on; ratios are those of the means",
         "error: mean squared difference in [0, 1] over pixels seen all the way, read by a quintic spline; the true "
         "clip's own error on that ruler is its row",
         "detail: high-frequency energy, the mean square of a quarter of the Laplacian",
@@ -337,8 +351,8 @@ def notes(
     return lines
 
 
-def draw(folder: Path, clips: Mapping[str, Mapping[str, Tensor]], frames: int) -> None:
-    """Write steadiness-1.png, ...: for each motion the first, middle and last frame of every clip.
+def draw_frames(folder: Path, clips: Mapping[str, Mapping[str, Tensor]], frames: int) -> None:
+    """Write steadiness-1.png, ...: for each motion the first, middle and last frame of every first clip.
 
     Raises: UserError if they cannot be written.
     """

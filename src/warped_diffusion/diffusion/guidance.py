@@ -15,15 +15,16 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from warped_diffusion.diffusion.link import Link
+from warped_diffusion.diffusion.link import LEAST_REACH, Link
 from warped_diffusion.errors import UserError
 
 
 class Anchor(NamedTuple):
-    """A link that acts, and the rate at which its pull is applied: a number or (H, W) on the frame's grid."""
+    """A link that acts, and the rates at which it pulls and blends: numbers, or (H, W) on the frame's grid."""
 
     link: Link
     rate: Tensor | float
+    blend: Tensor | None = None
 
 
 class Guidance(Protocol):
@@ -111,7 +112,7 @@ class NetworkGuidance:
 
     def correction(self, denoised: Tensor, anchors: Sequence[Anchor], references: Sequence[Tensor]) -> Tensor:
         r"""(lambda / sqrt(e)) de/dh, which the chain rule takes on to u."""
-        ((link, lam),) = anchors
+        ((link, lam, _),) = anchors
         residual = link.residual(denoised, references[0])
         e = link.error(residual)
         scale = torch.where(e > 0, lam / e.sqrt(), 0)
@@ -124,10 +125,13 @@ class NetworkGuidance:
 class DenoisedGuidance:
     r"""A correction of the estimate itself, towards the current key frame and the previous one.
 
-        h <- h - step sum_a w_a A_a^T M_a (A_a h - h_a) / max(1, A_a^T M_a 1)
+        h <- h - step sum_a w_a [ p_a A_a^T M_a (A_a h - h_a) / max(1, A_a^T M_a 1)
+                                  + (1 - p_a) k_a (h - A_a^T M_a h_a / A_a^T M_a 1) ]
 
-    No gradient through the network is needed. Where the heavier anchor (the key frame) did not see a pixel, a lighter
-    one (the previous frame) takes its place with the heavier one's weight.
+    No gradient through the network is needed. The first term compares on the anchor's grid, where the anchor is sharp
+    and h interpolated: it sharpens. The second compares on the frame's own grid, where it is the other way round, with
+    k the pixels that the anchor shows: it blurs. The heaviest anchor (the key frame) acts by the first alone (p = 1),
+    the previous frame, from which errors would add up from frame to frame, by both in halves (p = 1/2).
 
     Attributes:
         strength: a multiple of the step of `steps`.
@@ -142,7 +146,7 @@ class DenoisedGuidance:
     through_network: ClassVar[bool] = False
     # A multistep solver extrapolates from the previous, corrected estimate, and so amplifies a fresh correction, by
     # 1 + 1/(2r) or about 1.5: its step is smaller by as much.
-    steps: ClassVar[dict[str, float]] = {"euler": 0.4, "dpmpp-2m": 0.4 / 1.5}
+    steps: ClassVar[dict[str, float]] = {"euler": 0.5, "dpmpp-2m": 0.5 / 1.5}
 
     def __post_init__(self) -> None:
         _check_strength(self.strength)
@@ -157,13 +161,22 @@ class DenoisedGuidance:
                 f"use one of {', '.join(self.steps)}, or add its step to DenoisedGuidance.steps"
             )
         step = self.strength * self.steps[solver]
-        links = _once(links)
-        return tuple(Anchor(link, step * _weight(link, links) / link.gain) for link in links)
+        anchors = []
+        for place, link in enumerate(_once(links)):
+            rate = step * link.weight
+            if place == 0:
+                anchors.append(Anchor(link, rate / link.gain))
+            else:
+                shown = link.known * (link.reach > LEAST_REACH)
+                anchors.append(Anchor(link, rate / 2 / link.gain, rate / 2 * shown))
+        return tuple(anchors)
 
     def correction(self, denoised: Tensor, anchors: Sequence[Anchor], references: Sequence[Tensor]) -> Tensor:
         total = torch.zeros_like(denoised)
-        for (link, rate), reference in zip(anchors, references, strict=True):
+        for (link, rate, blend), reference in zip(anchors, references, strict=True):
             total += rate * link.pull(link.residual(denoised, reference))
+            if blend is not None:
+                total += blend * (denoised - link.brought(reference))
         return total
 
 
@@ -193,13 +206,3 @@ def _once(links: Sequence[Link]) -> tuple[Link, ...]:
     for link in sorted(links, key=lambda link: -link.weight):
         heaviest.setdefault(link.reference, link)
     return tuple(heaviest.values())
-
-
-def _weight(link: Link, links: Sequence[Link]) -> Tensor:
-    """(H, W) weight of a link: its own where a heavier link knows the pixel, the heaviest link's where none does."""
-    top = max(other.weight for other in links)
-    covered = torch.zeros_like(link.known)
-    for other in links:
-        if other.weight > link.weight:
-            covered = torch.maximum(covered, other.known)
-    return top - (top - link.weight) * covered

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from warped_diffusion.flow.kernels import Warp
 
+LEAST_REACH = 0.1
+"""Less of the reference than this says nothing of a pixel."""
+
 
 @dataclass(frozen=True, eq=False)
 class Link:
@@ -35,9 +38,14 @@ class Link:
         return self.visible * self.warp.inside
 
     @cached_property
+    def reach(self) -> Tensor:
+        r"""A^T M 1: (H, W) on this frame's grid, how much of the reference arrives at each pixel; 1 at rest."""
+        return self.warp.adjoint(self.mask[None])[0]
+
+    @cached_property
     def gain(self) -> Tensor:
-        r"""max(1, A^T M 1): (H, W) on this frame's grid; A^T M A gains where the map compresses or folds."""
-        return self.warp.adjoint(self.mask[None])[0].clamp(min=1)
+        r"""max(1, A^T M 1); A^T M A gains where the map compresses or folds."""
+        return self.reach.clamp(min=1)
 
     def residual(self, denoised: Tensor, reference: Tensor) -> Tensor:
         """r = A h - h_ref on the reference's grid, of two estimates (C, H, W)."""
@@ -46,6 +54,10 @@ class Link:
     def error(self, residual: Tensor) -> Tensor:
         """e = sum M r^2: the squared residual summed over visible pixels and channels, a scalar tensor."""
         return (self.mask * residual.square()).sum()
+
+    def brought(self, reference: Tensor) -> Tensor:
+        """A^T M h_ref / A^T M 1: the reference's estimate on this frame's grid, where enough of it arrives."""
+        return self.warp.adjoint(self.mask * reference) / self.reach.clamp(min=LEAST_REACH)
 
     def pull(self, residual: Tensor) -> Tensor:
         """A^T M r: the residual brought back to this frame's grid, half the gradient of e in h."""

@@ -16,6 +16,9 @@ from warped_diffusion.errors import UserError
 from warped_diffusion.models.network import UNet
 
 SPECTRA = ("white", "squared-exponential")
+PREFERRED = "squared-exponential"
+"""At 8x samples under it were 1 dB nearer the truth than under white noise, and steadier (docs/design.md)."""
+
 LABELS = 16
 
 HIGHEST_LEVEL = 2.8

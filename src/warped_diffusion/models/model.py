@@ -21,10 +21,11 @@ class Model:
 
     Attributes:
         denoiser: the network behind the contract, on its device.
-        spectra: the noise spectra that it was trained with, the preferred one first.
+        spectra: the noise spectra that it was trained with, in the order of its condition `spectrum`.
         sigma_range: (sigma_min, sigma_max) to sample with, given the condition of one frame.
         start: where the state starts under its noise, (C, H, W), given the condition of one frame; None for zero.
         channels: C.
+        preferred: the spectrum to sample with unless another is asked for; None for the first.
     """
 
     denoiser: Denoiser
@@ -32,6 +33,7 @@ class Model:
     sigma_range: Callable[[Mapping[str, Tensor]], tuple[float, float]] = lambda _: (0.002, 80.0)
     start: Callable[[Mapping[str, Tensor]], Tensor | None] = lambda _: None
     channels: int = 3
+    preferred: str | None = None
 
 
 def load_model(model: str | Path | Denoiser | Model, task: str, device: torch.device) -> Model:
@@ -65,7 +67,7 @@ def _from_weights(path: Path, device: torch.device) -> Model:
         return embedded.sigma_range(float(condition["scale"]))
 
     denoiser = embedded.load(path, device, best_dtype(device))
-    return Model(denoiser, embedded.SPECTRA, sigma_range, start)
+    return Model(denoiser, embedded.SPECTRA, sigma_range, start, preferred=embedded.PREFERRED)
 
 
 MODELS: dict[str, Callable[[str, torch.device], Model]] = {"embedded": _embedded}
