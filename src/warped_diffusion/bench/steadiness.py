@@ -334,7 +334,7 @@ def notes(
     lines = [
         f"a still, {effort.frames} frames of {width}×{height}, reduced {options.scale} times, restored with the exact "
         f"motion in {effort.steps} {effort.solver} steps; noise: {options.spectrum or 'the model’s own spectrum'}",
-        f"figures are means of {effort.draws} restorations, seeds from {options.seed} on; ratios are those of the means",
+        f"figures are means of {effort.draws} restorations, seeds from {options.seed} on; ratios are of means",
         "error: mean squared difference in [0, 1] over pixels seen all the way, read by a quintic spline; the true "
         "clip's own error on that ruler is its row",
         "detail: high-frequency energy, the mean square of a quarter of the Laplacian",
