@@ -171,7 +171,7 @@ def test_guidance_lowers_the_first_frame_error_of_a_model_that_follows_the_scree
     model = known_model(gain=0.4 + 1.2 * torch.rand(3, *SIZE, generator=generator))
     frames = clip(1).mean((-2, -1), keepdim=True).expand(6, 3, HEIGHT, WIDTH)
     moving = wd.Motion.analytic(6, SIZE, shift=(1.3, -0.6))
-    options = {"model": model, "motion": moving, "steps": 12}
+    options = {"model": model, "motion": moving, "steps": 20}
     errors = {
         name: float(wd.warping_error(restore(frames, guidance=how, **options), moving, per_frame=True)[-1])
         for name, how in (("guided", guidance), ("unguided", "none"))
