@@ -227,7 +227,7 @@ def test_positions_that_are_not_finite_are_an_error(bad: float) -> None:
         ({"size": (0, 4)}, r"size is \(0, 4\)"),
         ({"padding": -1}, "padding is -1"),
         ({"spectrum": "pink"}, '"pink" is not known: choose one of white'),
-        ({"representation": "wavelets"}, '"wavelets" is not known: choose one of lattice'),
+        ({"representation": "wavelets"}, '"wavelets" is not known: choose one of lattice, random'),
         ({"seed": -1}, "seed is -1"),
         ({"seed": (3, -1)}, r"seed is \(3, -1\)"),
         ({"seed": ()}, r"seed is \(\)"),

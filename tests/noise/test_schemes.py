@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from warped_diffusion.errors import ShapeError, UserError
-from warped_diffusion.noise import SCHEMES, SPECTRA, get_spectrum, make_scheme
+from warped_diffusion.noise import SCHEMES, SPECTRA, GaussianField, get_spectrum, make_scheme
 
 SIZE = (40, 56)
 TRANSFORM = 2e-6
 SIGMAS = 4.0
 
+MOVED = ["nearest", "bilinear", "integral", "gp"]
+"""Schemes that look at the positions."""
+
 schemes = pytest.mark.parametrize("name", list(SCHEMES))
+moved = pytest.mark.parametrize("name", MOVED)
 spectra = pytest.mark.parametrize("spectrum", list(SPECTRA))
 
 
@@ -29,7 +33,7 @@ def frames(name: str, count: int, *, step: tuple[float, float] = (0.0, 0.0), **o
     return torch.stack([scheme.frame(j, pixels() - j * torch.tensor(step)) for j in range(count)])
 
 
-@schemes
+@pytest.mark.parametrize("name", [name for name in SCHEMES if name != "bilinear"])
 @spectra
 def test_every_frame_has_unit_variance_and_the_spectrum_of_its_name(name: str, spectrum: str) -> None:
     """Over n values the standard error of a mean product is √(2·Σκ²/n) at most, and Σκ² is 1 (white) or 1.52."""
@@ -56,15 +60,86 @@ def test_resampled_noise_is_independent_from_frame_to_frame() -> None:
     assert correlation.abs().max() < SIGMAS / math.sqrt(noise.shape[1])
 
 
+@moved
 @spectra
-def test_warped_noise_moves_with_the_picture(spectrum: str) -> None:
-    noise = frames("gp", 3, step=(2.0, 1.0), spectrum=spectrum)
-    assert (noise[1][..., 1:, 2:] - noise[0][..., :-1, :-2]).abs().max() < TRANSFORM
-    assert (noise[2][..., 2:, 4:] - noise[0][..., :-2, :-4]).abs().max() < TRANSFORM
+@pytest.mark.parametrize("step", [(2.0, 1.0), (-3.0, 2.0)], ids=str)
+def test_whole_pixel_shifts_move_the_pixels(name: str, spectrum: str, step: tuple[float, float]) -> None:
+    """Hence all schemes agree on them, to 1e-5 on pixels whose source lies in the first frame (2e-6 measured)."""
+    noise = frames(name, 3, step=step, spectrum=spectrum, seed=4)
+    first = frames("fixed", 1, spectrum=spectrum, seed=4)[0]
+    assert (noise[0] - first).abs().max() < TRANSFORM
+    for j in (1, 2):
+        source = pixels() - j * torch.tensor(step)
+        x, y = source.long().unbind(-1)
+        inside = (x >= 0) & (x < SIZE[1]) & (y >= 0) & (y < SIZE[0])
+        assert inside.float().mean() > 0.7
+        assert (noise[j][:, inside] - first[:, y[inside], x[inside]]).abs().max() < 1e-5
 
 
-def test_fixed_and_warped_noise_begin_alike() -> None:
-    assert (frames("fixed", 1, seed=6, shot=2) - frames("gp", 1, seed=6, shot=2)).abs().max() < TRANSFORM
+@pytest.mark.parametrize("name", ["nearest", "bilinear", "integral"])
+def test_beyond_the_first_frame_all_read_one_canvas(name: str) -> None:
+    canvas = GaussianField(2, SIZE, seed=(1, 3)).canvas()
+    height, width = canvas.shape[-2:]
+    shift = torch.tensor([-17.0, 1e6])
+    noise = make_scheme(name, channels=2, size=SIZE, seed=1, shot=3).frame(1, pixels() + shift)
+    x, y = (pixels() + shift).long().unbind(-1)
+    assert (noise - canvas[:, y % height, x % width]).abs().max() < TRANSFORM
+
+
+@schemes
+@spectra
+def test_a_batch_equals_its_items_bit_for_bit(name: str, spectrum: str) -> None:
+    """But for `resample`, whose items are independent: the first of them is what a single map gets."""
+    scheme = make_scheme(name, channels=3, size=SIZE, spectrum=spectrum, seed=5)
+    maps = torch.stack([pixels() @ turned(angle) + angle for angle in (0.0, 3.0, 40.0)])[:, None]
+    together = scheme.frame(1, maps)
+    assert together.shape == (3, 1, 3, *SIZE)
+    assert together.dtype == torch.float32
+    items = [scheme.frame(1, item) for item in maps[:, 0]]
+    if name == "resample":
+        assert torch.equal(together[0, 0], items[0])
+        correlation = torch.corrcoef(together[:, 0].flatten(1)).fill_diagonal_(0)
+        kappa = 1.0 if spectrum == "white" else 1.52  # Σκ² over all lags
+        assert correlation.abs().max() < SIGMAS * math.sqrt(kappa / items[0].numel())
+    else:
+        assert torch.equal(together[:, 0], torch.stack(items))
+    assert scheme.frame(1, maps[:0]).shape == (0, 1, 3, *SIZE)
+
+
+def turned(degrees: float) -> Tensor:
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return torch.tensor([[cos, sin], [-sin, cos]])
+
+
+WILD = {
+    "collapsed to a point": lambda p: p * 0 + 3.3,
+    "collapsed to a line": lambda p: p * torch.tensor([1.0, 0.0]),
+    "mirrored": lambda p: p * torch.tensor([-1.0, 1.0]),
+    "folded": lambda p: torch.stack([(p[..., 0] - 20).abs(), p[..., 1]], -1),
+    "torn": lambda p: p + 50 * (p[..., :1] > 20),
+    "enlarged tenfold": lambda p: p / 10,
+    "reduced fortyfold": lambda p: p * 40,
+    "thrown about": lambda p: 1e3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)),
+    "far away": lambda p: p + 1e7,
+    "as far as numbers go": lambda p: p + 3e38,
+}
+
+
+@schemes
+@pytest.mark.parametrize("kind", list(WILD))
+def test_maps_that_no_picture_makes_still_give_noise(name: str, kind: str) -> None:
+    noise = make_scheme(name, channels=2, size=SIZE).frame(1, WILD[kind](pixels()))
+    assert noise.isfinite().all()
+    assert noise.abs().max() < 10
+
+
+@moved
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_positions_that_are_not_finite_are_an_error(name: str, bad: float) -> None:
+    positions = pixels()
+    positions[3, 4, 1] = bad
+    with pytest.raises(UserError, match="not finite"):
+        make_scheme(name, channels=1, size=SIZE).frame(1, positions[None])
 
 
 @schemes
@@ -85,11 +160,49 @@ def test_a_caller_who_writes_into_a_frame_spoils_no_other(name: str) -> None:
     assert torch.equal(scheme.frame(0, pixels()), kept)
 
 
-def test_a_map_of_another_size_is_an_error() -> None:
-    with pytest.raises(ShapeError, match=r"shape \(40, 40, 2\), expected \(40, 56, 2\)"):
-        make_scheme("gp", channels=1, size=SIZE).frame(0, pixels()[:, :40])
+@schemes
+@pytest.mark.parametrize("shape", [(40, 40, 2), (40, 56, 3), (56, 2), (2, 56, 40, 2)])
+def test_a_map_of_another_size_is_an_error(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=rf"shape \({shape[0]}, .*, expected .*(H, W|40, 56), 2\)"):
+        make_scheme(name, channels=1, size=SIZE).frame(0, torch.zeros(shape))
 
 
 def test_an_unknown_scheme_is_an_error() -> None:
-    with pytest.raises(UserError, match='noise "brown" is not known: choose one of fixed, resample, gp'):
+    with pytest.raises(
+        UserError, match='noise "brown" is not known: choose one of fixed, resample, nearest, bilinear, integral, gp'
+    ):
         make_scheme("brown", channels=1, size=SIZE)
+
+
+@schemes
+def test_a_share_of_the_variance_is_drawn_anew(name: str) -> None:
+    """The mixture minus √(1 − f) of the scheme is √f of noise that no frame, shot or scheme shares.
+
+    Standard error of the correlation of n independent pairs: 1/√n = 0.0054.
+    """
+    share, options = 0.3, {"channels": 16, "step": (0.4, -0.3), "seed": 9}
+    warped, mixed = frames(name, 3, **options), frames(name, 3, **options, fresh=share)
+    fresh = ((mixed - (1 - share) ** 0.5 * warped) / share**0.5).double()
+    standard_error = 1 / math.sqrt(fresh[0].numel())
+    assert (fresh.square().mean((1, 2, 3)) - 1).abs().max() < SIGMAS * math.sqrt(2) * standard_error
+    together = torch.cat([fresh, warped.double(), frames("resample", 3, **options).double()]).flatten(1)
+    correlation = torch.corrcoef(together).fill_diagonal_(0)[:3]
+    assert correlation.abs().max() < SIGMAS * standard_error
+    # The fresh part is the same under every scheme: schemes can be compared with it.
+    fixed = frames("fixed", 3, **options, fresh=share) - (1 - share) ** 0.5 * frames("fixed", 3, **options)
+    assert (fixed / share**0.5 - fresh).abs().max() < 1e-5
+
+
+def test_the_ends_of_the_fresh_share() -> None:
+    assert torch.equal(frames("nearest", 2, fresh=0.0), frames("nearest", 2))
+    anew = frames("nearest", 2, fresh=1.0)
+    assert torch.equal(anew, frames("fixed", 2, fresh=1.0))
+    maps = pixels().expand(2, *SIZE, 2)
+    one, other = make_scheme("fixed", channels=1, size=SIZE, fresh=0.5).frame(3, maps)
+    assert not torch.allclose(one, other, atol=0.1)  # items of a batch are independent here
+
+
+@pytest.mark.parametrize("fresh", [-0.1, 1.001, math.nan])
+def test_a_fresh_share_beyond_its_range_is_an_error(fresh: float) -> None:
+    with pytest.raises(UserError, match=r"fresh is .*0 to 1"):
+        make_scheme("gp", channels=1, size=SIZE, fresh=fresh)

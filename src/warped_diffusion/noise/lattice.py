@@ -48,12 +48,15 @@ class Lattice:
         spectrum: the power spectrum of the field.
     """
 
+    points_at_once = 2**20
+    """A point's value depends on no other point, and the transform of the modes serves them all."""
+
     def __init__(self, white: Tensor, spectrum: Spectrum) -> None:
         self.channels, self.height, self.width = white.shape
         # Real fields travel in pairs, as real and imaginary part: half the transforms. An odd last one travels alone.
         paired = torch.nn.functional.pad(white.double(), (0, 0, 0, 0, 0, self.channels % 2))
         modes = torch.fft.fft2(torch.complex(paired[0::2], paired[1::2]))
-        self._modes = modes * amplitude(spectrum, (self.height, self.width))
+        self.modes = modes * amplitude(spectrum, (self.height, self.width))
 
     @classmethod
     def draw(cls, channels: int, size: tuple[int, int], spectrum: Spectrum, seed: Seed, padding: int | None) -> Self:
@@ -70,25 +73,30 @@ class Lattice:
     def grid(self, size: tuple[int, int]) -> Tensor:
         """The field at the integer positions (0 … W-1, 0 … H-1), by one FFT: (channels, H, W) float64."""
         height, width = size
-        return self._unpair(torch.fft.ifft2(self._modes)[..., :height, :width])
+        return self._unpair(torch.fft.ifft2(self.modes)[..., :height, :width])
 
-    def at(self, positions: Tensor) -> Tensor:
+    def canvas(self) -> Tensor:
+        """The field at the integers of one whole period, (0 … w-1, 0 … h-1): (channels, h, w) float64."""
+        return self.grid((self.height, self.width))
+
+    def at(self, positions: Tensor, threads: int = 1) -> Tensor:
         """The field at any positions, by a type-2 non-uniform FFT.
 
         Args:
             positions: (M, 2) finite, pixels, (x right, y down), float64 on the CPU.
+            threads: the last bits depend on their number; one means one noise on every machine.
         Returns: (channels, M) float64.
         """
         x, y = np.ascontiguousarray((2 * math.pi * positions / torch.tensor([self.width, self.height])).numpy().T)
         values = finufft.nufft2d2(
             y,
             x,
-            self._modes.numpy(),
+            self.modes.numpy(),
             eps=ACCURACY,
             isign=1,
             modeord=1,
             upsampfac=1.25,  # measured at 640 x 360 x 3: the error of 2.0 in half its time
-            nthreads=1,  # the last bits depend on the number of threads: one noise on every machine
+            nthreads=threads,
         )
         return self._unpair(torch.from_numpy(values) / (self.height * self.width))
 

@@ -11,9 +11,13 @@ from warped_diffusion.errors import UserError
 Seed = int | Sequence[int]
 """An integer, or a key such as (seed, shot) or (seed, shot, frame); all of them zero or greater."""
 
+FILL, SUBPIXELS, FRESH = 2**31, 2**31 + 1, 2**31 + 2
+"""Third entries of a key, that no frame's number reaches: what fills up carried noise, noise between the pixels, noise
+drawn anew in every frame."""
 
-def standard_normal(seed: Seed, shape: Sequence[int]) -> Tensor:
-    """Independent N(0, 1) numbers of that shape, float64 on the CPU, a function of `seed` alone.
+
+def keyed(seed: Seed) -> np.random.Generator:
+    """A generator of random numbers that are a function of `seed` alone.
 
     Keys of different length are different keys: (7,), (7, 0) and (7, 0, 0) are independent of one another.
 
@@ -24,5 +28,9 @@ def standard_normal(seed: Seed, shape: Sequence[int]) -> Tensor:
         raise UserError(f"seed is {seed!r}: give an integer, or a tuple of integers, none of them negative")
     first, *rest = map(int, key)
     # SeedSequence pads its entropy with zeros, so entropy (7,) and (7, 0) are one stream; spawn keys are kept apart.
-    generator = np.random.default_rng(np.random.SeedSequence(first, spawn_key=rest))
-    return torch.from_numpy(generator.standard_normal(tuple(shape)))
+    return np.random.default_rng(np.random.SeedSequence(first, spawn_key=rest))
+
+
+def standard_normal(seed: Seed, shape: Sequence[int]) -> Tensor:
+    """Independent N(0, 1) numbers of that shape, float64 on the CPU, a function of `seed` alone (see `keyed`)."""
+    return torch.from_numpy(keyed(seed).standard_normal(tuple(shape)))

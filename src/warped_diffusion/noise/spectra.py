@@ -31,6 +31,10 @@ class Spectrum(Protocol):
         """Covariance κ(dx, dy) of two points that lie (dx, dy) pixels apart; κ(0, 0) = 1."""
         ...
 
+    def frequencies(self, uniform: Tensor) -> Tensor:
+        """Numbers uniform in [0, 1), (..., 2) -> frequencies (kx, ky), rad/px, distributed as the density."""
+        ...
+
 
 class Separable(ABC):
     """A spectrum that is a product over the axes, so that one axis defines it."""
@@ -43,6 +47,10 @@ class Separable(ABC):
     def correlation(self, d: Tensor) -> Tensor:
         """Correlation of two points `d` pixels apart along one axis: ∫ profile(k)·cos(k·d) dk over |k| <= π."""
 
+    @abstractmethod
+    def quantile(self, share: Tensor) -> Tensor:
+        """The frequency, rad/px, below which that share in [0, 1] of one axis's power lies."""
+
     def density(self, kx: Tensor, ky: Tensor) -> Tensor:
         """Power per (rad/px)² at frequency (kx, ky), rad/px; the two broadcast; zero beyond Nyquist."""
         inside = (kx.abs() <= NYQUIST) & (ky.abs() <= NYQUIST)
@@ -51,6 +59,10 @@ class Separable(ABC):
     def kernel(self, dx: Tensor, dy: Tensor) -> Tensor:
         """Covariance κ(dx, dy) of two points (dx, dy) pixels apart; the two broadcast."""
         return self.correlation(dx) * self.correlation(dy)
+
+    def frequencies(self, uniform: Tensor) -> Tensor:
+        """Numbers uniform in [0, 1), (..., 2) -> frequencies (kx, ky), rad/px, distributed as the density."""
+        return self.quantile(uniform)
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,9 @@ class White(Separable):
 
     def correlation(self, d: Tensor) -> Tensor:
         return torch.sinc(d)
+
+    def quantile(self, share: Tensor) -> Tensor:
+        return NYQUIST * (2 * share - 1)
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,10 @@ class SquaredExponential(Separable):
         w = torch.as_tensor(wofz((b + 1j * a).cpu().numpy()), device=d.device)
         tail = math.exp(-(a**2)) * (torch.exp(2j * a * b) * w).real
         return ((torch.exp(-(b**2)) - tail) / math.erf(a)).to(d.dtype)
+
+    def quantile(self, share: Tensor) -> Tensor:
+        kept = math.erf(NYQUIST * self.length / math.sqrt(2))
+        return math.sqrt(2) / self.length * torch.erfinv((2 * share - 1) * kept)
 
 
 SPECTRA: dict[str, Spectrum] = {spectrum.name: spectrum for spectrum in (White(), SquaredExponential())}

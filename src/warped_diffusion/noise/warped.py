@@ -1,0 +1,102 @@
+"""Noise that follows the picture and keeps its statistics whatever the motion: the scheme called gp."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from warped_diffusion.errors import UserError
+from warped_diffusion.flow.maps import displacement, identity_map
+from warped_diffusion.noise.lattice import Lattice, amplitude, lattice_size
+from warped_diffusion.noise.positions import check_finite, check_shape, item_by_item
+from warped_diffusion.noise.seeds import FILL, standard_normal
+from warped_diffusion.noise.spectra import Spectrum, White, get_spectrum
+from warped_diffusion.noise.transport import Transport, pair
+
+MARGIN = 16
+"""Pixels of fresh noise around a frame whose fill is carried on: what may enter within one step."""
+
+RIM = 8
+"""Pixels around a frame on which white noise is made before it is filtered to another spectrum."""
+
+
+class Warped:
+    r"""Every frame starts from one random function, carried along by the motion, ξ(P_j(x)).   [paper, §3.1]
+
+    Read through a map that stretches or turns it, a function's noise is no longer the noise that the network knows, and
+    smooth noise is taken for content. So it goes through a `Transport`, which keeps it white whatever the map, and what
+    the first frame's noise cannot give (the fine grain of a picture that grows, the corners of a band that turned, a
+    place that the map tears) is filled by a second white noise. That one is carried from frame to frame where
+    `backward` is given, by the same means, and otherwise stays with the screen. Another spectrum than white is a filter
+    on the frame's white noise; it commutes with translations.
+
+    Where `backward` is given, frames are asked for in order, from the first; otherwise in any.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], spectrum: str | Spectrum, seed: int, shot: int) -> None:
+        self._channels, self._size, self._key = channels, size, (seed, shot)
+        self._spectrum = get_spectrum(spectrum)
+        self._rim = 0 if isinstance(self._spectrum, White) else RIM
+        height, width = (n + 2 * self._rim for n in size)
+        self._base = Lattice.draw(channels, size, White(), self._key, None)
+        self._fill_size = lattice_size((height, width), (MARGIN, MARGIN))
+        self._even = channels + channels % 2
+        self._last = 0
+        self._fill = standard_normal((*self._key, FILL), (self._even, height, width))
+
+    def frame(self, index: int, positions: Tensor, backward: Tensor | None = None) -> Tensor:
+        check_shape(positions, self._size)
+        check_finite(positions)
+        self._advance(index, backward)
+        return item_by_item(self._carried, positions, self._channels)
+
+    def _carried(self, positions: Tensor) -> Tensor:
+        """The noise of one frame: (H, W, 2) -> (channels, H, W) float64."""
+        lattice = (self._base.height, self._base.width)
+        whole = Transport(positions, lattice)
+        if whole.is_translation:
+            return whole.apply(self._base.modes * amplitude(self._spectrum, lattice))[: self._channels]
+        transport = Transport(_beyond(positions, self._rim), lattice) if self._rim else whole
+        white = transport.complete(transport.apply(self._base.modes), self._fill)
+        return _cropped(_filtered(white, self._spectrum), self._rim)[: self._channels]
+
+    def _advance(self, index: int, backward: Tensor | None) -> None:
+        """Carries the fill from the frame before to frame `index`."""
+        if backward is None or index == self._last:
+            return
+        if index != self._last + 1:
+            raise UserError(f"frame {index} follows frame {self._last}: ask for frames in order, or leave out backward")
+        check_shape(backward, self._size)
+        check_finite(backward)
+        self._last = index
+        step = _beyond(backward.detach().cpu().double(), self._rim)
+        height, width = self._fill.shape[-2:]
+        fresh = standard_normal((*self._key, FILL, index), (2, self._even, *self._fill_size))
+        canvas = fresh[0]
+        canvas[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width] = self._fill
+        transport = Transport(step + (MARGIN + self._rim), self._fill_size)
+        self._fill = transport.complete(transport.apply(pair(canvas)), fresh[1, :, :height, :width])
+
+
+def _beyond(positions: Tensor, rim: int) -> Tensor:
+    """A map (H, W, 2) continued `rim` pixels beyond its edges, in the coordinates of the first grid.
+
+    Beyond the frame the displacement of the nearest edge pixel holds.
+    """
+    if not rim:
+        return positions
+    moved = F.pad(displacement(positions).movedim(-1, 0)[None], (rim,) * 4, mode="replicate")[0].movedim(0, -1)
+    return identity_map(moved.shape[0], moved.shape[1], dtype=moved.dtype) - rim + moved
+
+
+def _filtered(white: Tensor, spectrum: Spectrum) -> Tensor:
+    """White noise (C, H, W) brought to the spectrum; the grid's opposite edges count as neighbours."""
+    if isinstance(spectrum, White):
+        return white
+    height, width = white.shape[-2:]
+    padded = F.pad(white, (0, 1 - width % 2, 0, 1 - height % 2))
+    size = (padded.shape[-2], padded.shape[-1])
+    return torch.fft.ifft2(torch.fft.fft2(padded) * amplitude(spectrum, size)).real[..., :height, :width]
+
+
+def _cropped(values: Tensor, rim: int) -> Tensor:
+    return values[..., rim : values.shape[-2] - rim, rim : values.shape[-1] - rim]

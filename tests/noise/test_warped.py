@@ -1,0 +1,95 @@
+"""The gp scheme: exact noise under any motion, coherent with the first frame as far as noise can be."""
+
+import math
+
+import pytest
+import torch
+
+from warped_diffusion.errors import UserError
+from warped_diffusion.flow import identity_map
+from warped_diffusion.flow.motions import MOTIONS, known_motion
+from warped_diffusion.metrics import coherence, coherence_reference, neighbour_correlation, variance, whitened_flatness
+from warped_diffusion.metrics.noise import flatness_error
+from warped_diffusion.noise import GaussianField, get_spectrum, make_scheme
+
+SIZE, CHANNELS, FRAMES = (72, 96), 4, 6
+VALUES = CHANNELS * SIZE[0] * SIZE[1]
+SIGMAS = 4  # standard errors that a statistic of true noise may be off by
+COMPLETION = 0.004  # what the polynomials of the completion may add to a variance
+
+
+def play(name: str, spectrum: str, seed: int = 0) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The noise of every frame, and the last one's map to the first."""
+    motion = known_motion(name, FRAMES, SIZE)
+    scheme = make_scheme("gp", channels=CHANNELS, size=SIZE, spectrum=spectrum, seed=seed)
+    frames = [scheme.frame(j, motion.positions(j), motion.backward if j else None) for j in range(FRAMES)]
+    return frames, motion.positions(FRAMES - 1)
+
+
+@pytest.mark.parametrize("spectrum", ["white", "squared-exponential"])
+@pytest.mark.parametrize("name", MOTIONS)
+def test_noise_keeps_its_statistics_and_follows(name, spectrum):
+    frames, positions = play(name, spectrum)
+    last, density = frames[-1], get_spectrum(spectrum).density
+    neighbours = 0.0 if spectrum == "white" else float(get_spectrum(spectrum).kernel(torch.ones(()), torch.zeros(())))
+    # Correlated noise holds fewer independent values: 1 / sum of squared correlations of them, .43 for this kernel.
+    error = math.sqrt(2 / (VALUES if spectrum == "white" else 0.43 * VALUES))
+    assert abs(float(variance(last)) - 1) < SIGMAS * error + COMPLETION
+    assert abs(float(neighbour_correlation(last)) - neighbours) < SIGMAS * error
+    assert abs(float(whitened_flatness(last, density)) - 1) < SIGMAS * flatness_error(CHANNELS, SIZE)
+    best = coherence_reference(positions, density)
+    assert coherence(frames[0], last, positions) > 0.9 * best
+    step = known_motion(name, FRAMES, SIZE).backward
+    assert coherence(frames[-2], last, step) > 0.9 * coherence_reference(step, density)
+
+
+def test_what_the_first_frame_cannot_give_is_carried_from_frame_to_frame():
+    motion = known_motion("zoom-in", FRAMES, SIZE)
+    still = make_scheme("gp", channels=CHANNELS, size=SIZE)
+    frames = [still.frame(j, motion.positions(j)) for j in range(FRAMES)]
+    carried, _ = play("zoom-in", "white")
+    step = motion.backward
+    assert coherence(carried[-2], carried[-1], step) > coherence(frames[-2], frames[-1], step) + 0.1
+
+
+def test_a_translation_is_the_field_itself():
+    positions = identity_map(*SIZE) + torch.tensor([3.4, -1.7])
+    for spectrum in ("white", "squared-exponential"):
+        scheme = make_scheme("gp", channels=CHANNELS, size=SIZE, spectrum=spectrum, seed=3)
+        field = GaussianField(CHANNELS, SIZE, spectrum, seed=(3, 0))
+        assert torch.allclose(scheme.frame(1, positions), field(positions), atol=1e-5)
+
+
+def test_a_batch_of_maps_equals_its_items():
+    maps = torch.stack([known_motion(name, FRAMES, SIZE).positions(5) for name in ("swirl", "zoom-out")])
+    scheme = make_scheme("gp", channels=3, size=SIZE)
+    together = scheme.frame(1, maps[:, None])
+    assert together.shape == (2, 1, 3, *SIZE)
+    for item, one in zip(together[:, 0], maps, strict=True):
+        assert torch.equal(item, scheme.frame(1, one))
+
+
+def test_odd_channels_are_the_first_of_even_ones():
+    positions = known_motion("swirl", FRAMES, SIZE).positions(5)
+    one, two = (make_scheme("gp", channels=n, size=SIZE).frame(0, positions) for n in (1, 2))
+    assert one.shape[0] == 1
+    assert abs(float(one.var()) - 1) < SIGMAS * math.sqrt(2 / one.numel())
+    assert two.shape[0] == 2
+
+
+def test_frames_out_of_order_are_refused_where_noise_is_carried():
+    scheme = make_scheme("gp", channels=1, size=SIZE)
+    here = identity_map(*SIZE)
+    scheme.frame(0, here)
+    with pytest.raises(UserError, match="in order"):
+        scheme.frame(2, here, here)
+
+
+def test_a_map_that_is_not_finite_is_refused():
+    broken = identity_map(*SIZE)
+    broken[3, 4, 0] = torch.nan
+    scheme = make_scheme("gp", channels=1, size=SIZE)
+    with pytest.raises(UserError, match="not finite"):
+        scheme.frame(0, broken)
+    with pytest.raises(UserError, match="not finite"):
+        scheme.frame(1, identity_map(*SIZE), broken)
