@@ -14,13 +14,16 @@ from warped_diffusion.flow.maps import (
     resize_values,
 )
 from warped_diffusion.flow.motion import Motion, carry
+from warped_diffusion.flow.motions import MOTIONS, KnownMotion, known_motion
 from warped_diffusion.flow.visibility import agreement, feather, visibility
 
 __all__ = [
     "KERNELS",
+    "MOTIONS",
     "Kernel",
     "KeyFrames",
     "KeyLink",
+    "KnownMotion",
     "Motion",
     "Warp",
     "agreement",
@@ -34,6 +37,7 @@ __all__ = [
     "interpolate",
     "jacobian",
     "jacobian_scale",
+    "known_motion",
     "resize_map",
     "resize_values",
     "sample",
