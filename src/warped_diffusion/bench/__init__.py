@@ -5,12 +5,14 @@ from warped_diffusion.bench.harness import (
     Machine,
     Options,
     Report,
+    Table,
     Timing,
     benchmark,
     machine,
     measure,
     run_benchmark,
 )
+from warped_diffusion.bench.noise import noise
 from warped_diffusion.bench.posterior import posterior
 from warped_diffusion.bench.steadiness import steadiness
 from warped_diffusion.bench.stills import still_clip
@@ -20,10 +22,12 @@ __all__ = [
     "Machine",
     "Options",
     "Report",
+    "Table",
     "Timing",
     "benchmark",
     "machine",
     "measure",
+    "noise",
     "posterior",
     "run_benchmark",
     "steadiness",

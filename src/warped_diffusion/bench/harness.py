@@ -31,6 +31,7 @@ class Options:
     model: str = "embedded"  # a name in `models.MODELS`, or the path of a weights file
     spectrum: str | None = None  # of the noise, a name in `noise.SPECTRA`; None for the model's own, or all
     scale: int = 8  # how many times larger than its input a picture is restored, where one factor is measured
+    batch: int = 100  # warps in one call, where such calls are timed
     device: str = "cpu"
     seed: int = 0
     warmup: int = 1
@@ -138,9 +139,42 @@ def _memory_bytes() -> float:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Rows under columns.
+
+    Raises: ValueError if a row has not one cell per column.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"row {list(row)} has {len(row)} cells, the table has {len(self.columns)} columns")
+
+    def objects(self) -> list[dict[str, Cell]]:
+        """One for each row, for JSON, which has no infinity and no nan: these are "inf" and "nan"."""
+        return [dict(zip(self.columns, map(_json_cell, row), strict=True)) for row in self.rows]
+
+    def lines(self) -> list[str]:
+        """Aligned Markdown; numbers to four significant digits, to the right."""
+        cells = [[_markdown_cell(cell) for cell in row] for row in (self.columns, *self.rows)]
+        widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(self.columns))]
+        right = [bool(self.rows) and all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
+        rule = ["-" * (width - 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)]
+        return [
+            "| " + " | ".join(_pad(*cell) for cell in zip(row, widths, right, strict=True)) + " |"
+            for row in (cells[0], rule, *cells[1:])
+        ]
+
+
+@dataclass(frozen=True)
 class Report:
     """A table with what is needed to trust it: notes, the machine, the command that makes it again.
 
+    Attributes:
+        more: further tables of the same run, by their headings.
     Raises: ValueError if a row has not one cell per column.
     """
 
@@ -150,38 +184,36 @@ class Report:
     notes: Sequence[str] = ()
     command: str = ""
     machine: Machine = field(default_factory=machine)
+    more: Mapping[str, Table] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"row {list(row)} has {len(row)} cells, the table has {len(self.columns)} columns")
+        _ = self.table  # tells at once of a row that does not fit
+
+    @property
+    def table(self) -> Table:
+        """The report's own table, without those of `more`."""
+        return Table(self.columns, self.rows)
 
     def json(self) -> str:
-        """Rows as objects; numbers in full, except that JSON has no infinity and no nan: these are "inf" and "nan"."""
-        rows = [dict(zip(self.columns, map(_json_cell, row), strict=True)) for row in self.rows]
+        """Rows as objects; numbers in full."""
         content = {
             "name": self.name,
             "command": self.command,
             "columns": list(self.columns),
-            "rows": rows,
+            "rows": self.table.objects(),
             "notes": list(self.notes),
             "machine": {key: _json_cell(value) for key, value in asdict(self.machine).items()},
         }
+        if self.more:
+            content["more"] = {heading: table.objects() for heading, table in self.more.items()}
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def markdown(self) -> str:
-        """An aligned table between heading and notes; numbers to four significant digits, to the right."""
-        cells = [[_markdown_cell(cell) for cell in row] for row in (self.columns, *self.rows)]
-        widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(self.columns))]
-        right = [bool(self.rows) and all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
-        rule = ["-" * (width - 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)]
-        lines = [
-            "| " + " | ".join(_pad(*cell) for cell in zip(row, widths, right, strict=True)) + " |"
-            for row in (cells[0], rule, *cells[1:])
-        ]
+        """The tables between heading and notes."""
         command = [f"`{self.command}`", ""] if self.command else []
+        more = [line for heading, table in self.more.items() for line in (f"### {heading}", "", *table.lines(), "")]
         notes = [f"- {note}" for note in (*self.notes, str(self.machine))]
-        return "\n".join([f"## {self.name}", "", *command, *lines, "", *notes]) + "\n"
+        return "\n".join([f"## {self.name}", "", *command, *self.table.lines(), "", *more, *notes]) + "\n"
 
     __str__ = markdown
 
