@@ -68,7 +68,8 @@ class Transport:
             return
         J = jacobian(positions)
         self._band = _band(J.flatten(0, 1).median(0).values, lattice)
-        density = torch.linalg.det(J).abs().clamp(max=float(1 / self._band.mean()))
+        density = (J[..., 0, 0] * J[..., 1, 1] - J[..., 0, 1] * J[..., 1, 0]).abs()
+        density = density.clamp(max=float(1 / self._band.mean()))
         self._amplitude = (density / _visits(positions, density, lattice)).sqrt()
 
     def apply(self, modes: Tensor) -> Tensor:

@@ -70,11 +70,12 @@ class Warped:
         self._last = index
         step = _beyond(backward.detach().cpu().double(), self._rim)
         height, width = self._fill.shape[-2:]
-        fresh = standard_normal((*self._key, FILL, index), (2, self._even, *self._fill_size))
-        canvas = fresh[0]
-        canvas[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width] = self._fill
+        canvas = standard_normal((*self._key, FILL, index), (self._even, *self._fill_size))
+        inner = canvas[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+        fresh = inner.clone()  # what lies around it is fresh as well, and independent of it
+        inner.copy_(self._fill)
         transport = Transport(step + (MARGIN + self._rim), self._fill_size)
-        self._fill = transport.complete(transport.apply(pair(canvas)), fresh[1, :, :height, :width])
+        self._fill = transport.complete(transport.apply(pair(canvas)), fresh)
 
 
 def _beyond(positions: Tensor, rim: int) -> Tensor:
