@@ -7,7 +7,19 @@ import pytest
 import torch
 
 from warped_diffusion.errors import ShapeError, UserError
-from warped_diffusion.tasks import SuperResolution, area_average, back_project, degrade, enlarge, make_task
+from warped_diffusion.masks import FAR, random_masks
+from warped_diffusion.tasks import (
+    TASKS,
+    Inpainting,
+    SuperResolution,
+    area_average,
+    back_project,
+    composite,
+    degrade,
+    enlarge,
+    make_task,
+    smooth_fill,
+)
 
 
 def pictures(*shape, seed=0):
@@ -81,7 +93,7 @@ def test_a_scale_that_cannot_be_done_is_one_sentence(scale):
 
 
 def test_an_unknown_task_names_those_there_are():
-    with pytest.raises(UserError, match="task is one of super-resolution, got 'colourise'"):
+    with pytest.raises(UserError, match="task is one of super-resolution, inpainting, got 'colourise'"):
         make_task("colourise", scale=4)
 
 
@@ -104,3 +116,120 @@ def test_rough_degradation_stays_close_to_the_clean_one_and_often_is_it():
     assert error.max() < 0.03  # noise of at most 2.5 / 255, and a JPEG of quality 60 upwards
     share, expected = (error == 0).double().mean().item(), 0.85 * 0.85 * 0.8
     assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / count)
+
+
+def box(height, width, top, bottom, left, right):
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., top:bottom, left:right] = 1
+    return mask
+
+
+def dirichlet(picture, mask):
+    """Laplace's equation by a dense solve: each pixel of the hole is the mean of its neighbours within the frame."""
+    height, width = picture.shape
+    number = torch.arange(height * width).reshape(height, width)
+    system, right = torch.eye(height * width, dtype=torch.float64), picture.double().flatten().clone()
+    for y, x in mask.nonzero().tolist():
+        near = [(y + dy, x + dx) for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
+        near = [(b, a) for b, a in near if 0 <= b < height and 0 <= a < width]
+        system[number[y, x]] = 0
+        system[number[y, x], number[y, x]] = len(near)
+        for b, a in near:
+            system[number[y, x], number[b, a]] = -1
+        right[number[y, x]] = 0
+    return torch.linalg.solve(system, right).reshape(height, width)
+
+
+def test_the_fill_nears_the_membrane_sweep_by_sweep():
+    picture = torch.nn.functional.interpolate(pictures(1, 1, 4, 5), size=(19, 23), mode="bicubic")
+    mask = box(19, 23, 4, 15, 6, 23)  # reaches the frame's edge
+    expected = dirichlet(picture[0, 0], mask[0, 0])
+    errors = [(smooth_fill(picture, mask, n)[0, 0] - expected).square().mean().sqrt().item() for n in (0, 8, 32, 128)]
+    assert all(later < 0.7 * earlier for earlier, later in pairwise(errors))
+    # 8 sweeps, the default: a small part of what the fill itself varies by in the hole
+    assert errors[1] < 0.25 * expected[mask[0, 0] > 0].std()
+    assert errors[3] < 0.02 * expected[mask[0, 0] > 0].std()
+
+
+def test_the_fill_keeps_what_is_known_and_does_not_look_into_the_hole():
+    picture = pictures(3, 3, 21, 34)
+    mask = random_masks(3, (21, 34), np.random.default_rng(0), whole=0)
+    filled = smooth_fill(picture, mask)
+    assert torch.equal(filled * (1 - mask), picture * (1 - mask))
+    assert torch.equal(smooth_fill(torch.where(mask > 0, torch.full_like(picture, torch.nan), picture), mask), filled)
+    lowest, highest = (torch.where(mask > 0, end, picture).flatten(2) for end in (torch.inf, -torch.inf))
+    assert (filled.flatten(2) >= lowest.amin(2, keepdim=True) - 1e-5).all()  # a membrane has no peaks of its own
+    assert (filled.flatten(2) <= highest.amax(2, keepdim=True) + 1e-5).all()
+
+
+def test_the_fill_of_a_constant_is_the_constant_and_of_nothing_is_zero():
+    mask = random_masks(6, (17, 30), np.random.default_rng(1), whole=0)
+    torch.testing.assert_close(smooth_fill(torch.full((6, 2, 17, 30), 0.3), mask), torch.full((6, 2, 17, 30), 0.3))
+    nothing = smooth_fill(pictures(1, 3, 17, 30), torch.ones(1, 1, 17, 30))
+    assert nothing.abs().max() == 0
+
+
+def test_a_batchs_fill_is_its_items():
+    picture, mask = pictures(3, 3, 18, 25), random_masks(3, (18, 25), np.random.default_rng(2))
+    alone = torch.cat([smooth_fill(p[None], m[None]) for p, m in zip(picture, mask, strict=True)])
+    torch.testing.assert_close(smooth_fill(picture, mask), alone)
+
+
+def test_inpaintings_condition():
+    task, picture = Inpainting(), pictures(3, 3, 16, 24)
+    mask = torch.cat([box(16, 24, 5, 10, 8, 16), torch.ones(1, 1, 16, 24), torch.zeros(1, 1, 16, 24)])
+    condition = task.condition(task.degrade(picture, mask), mask)
+    assert task.output_size((16, 24)) == (16, 24)
+    assert torch.equal(condition["mask"], mask)
+    torch.testing.assert_close(condition["picture"], smooth_fill(picture * 2 - 1, mask))
+    assert condition["picture"][1].abs().max() == 0  # nothing is known: mid grey
+    assert torch.equal(condition["picture"][2], picture[2] * 2 - 1)
+    assert (condition["depth"] > 0).equal(mask > 0)
+    assert condition["depth"][0].max() == 3
+    assert (condition["depth"][1] == FAR).all()
+
+
+def test_a_soft_mask_is_a_hole_wherever_it_is_positive():
+    picture, mask = pictures(1, 3, 16, 24), box(16, 24, 5, 10, 8, 16)
+    hard, soft = (Inpainting().condition(picture, m) for m in (mask, mask * 0.3))
+    assert all(torch.equal(hard[name], soft[name]) for name in hard)
+
+
+def test_one_mask_serves_a_batch():
+    picture, mask = pictures(2, 3, 16, 24), box(16, 24, 5, 10, 8, 16)
+    condition = Inpainting().condition(picture, mask)
+    assert {name: len(value) for name, value in condition.items()} == {"picture": 2, "mask": 2, "depth": 2}
+
+
+def test_degrading_by_a_mask_is_mid_grey_in_the_hole():
+    picture, mask = pictures(2, 5, 3, 16, 24), box(16, 24, 5, 10, 8, 16)
+    degraded = degrade(picture, "inpainting", mask=mask)
+    inside = mask.expand_as(picture) > 0
+    assert (degraded[inside] == 0.5).all()
+    assert torch.equal(degraded[~inside], picture[~inside])
+
+
+def test_the_composite_is_exact_at_both_ends():
+    picture, restored = pictures(1, 3, 4, 5), pictures(1, 3, 4, 5, seed=1)
+    alpha = torch.tensor([0.0, 0.25, 0.5, 1.0, 1.0]).expand(1, 1, 4, 5)
+    out = composite(picture, restored, alpha)
+    assert torch.equal(out[..., 0], picture[..., 0])
+    assert torch.equal(out[..., 3:], restored[..., 3:])
+    torch.testing.assert_close(out[..., 2], (picture + restored)[..., 2] / 2)
+
+
+def test_a_task_takes_a_mask_or_refuses_it():
+    picture, mask = pictures(1, 3, 16, 24), torch.ones(1, 1, 16, 24)
+    assert {name: kind.takes_mask for name, kind in TASKS.items()} == {"super-resolution": False, "inpainting": True}
+    sr, inpainting = make_task("super-resolution"), make_task("inpainting")
+    assert sr.output_size((2, 3)) == (8, 12)
+    for call in (sr.degrade, sr.condition):
+        with pytest.raises(UserError, match="task 'super-resolution' takes no mask: leave it out"):
+            call(picture, mask)
+    for call in (inpainting.degrade, inpainting.condition):
+        with pytest.raises(UserError, match="inpainting needs a mask, 1 where the frame is to be filled in"):
+            call(picture)
+        with pytest.raises(ShapeError, match=r"the mask is \(\.\.\., 1, 16, 24\) like the frames, got \(1, 1, 8, 24\)"):
+            call(picture, mask[..., :8, :])
+    with pytest.raises(UserError, match="task 'inpainting' keeps the frame's size and has no scale, got 4"):
+        make_task("inpainting", scale=4)

@@ -5,8 +5,8 @@ that a denoiser takes. Training and inference draw both from here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -15,15 +15,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.masks import depth
 
 
 class Task(Protocol):
-    """A degradation and the condition that undoes it."""
+    """A degradation and the condition that undoes it.
+
+    `mask` is (..., 1, H, W), 1 where the frame is to be filled in. A task that `takes_mask` cannot do without one, the
+    others refuse it: both raise UserError.
+    """
 
     @property
     def name(self) -> str: ...
 
-    def degrade(self, pictures: Tensor) -> Tensor:
+    @property
+    def takes_mask(self) -> bool: ...
+
+    def degrade(self, pictures: Tensor, mask: Tensor | None = None) -> Tensor:
         """(..., 3, H, W) in [0, 1] -> (..., 3, h, w): what the task's inputs look like."""
         ...
 
@@ -31,7 +39,7 @@ class Task(Protocol):
         """(height, width) of the restored frame for a degraded frame of `size`."""
         ...
 
-    def condition(self, pictures: Tensor) -> Mapping[str, Tensor]:
+    def condition(self, pictures: Tensor, mask: Tensor | None = None) -> Mapping[str, Tensor]:
         """(B, 3, h, w) degraded pictures in [0, 1] -> named tensors with a leading batch dimension."""
         ...
 
@@ -76,20 +84,23 @@ class SuperResolution:
     """
 
     scale: int = 4
-    name: str = "super-resolution"
+    name: ClassVar[str] = "super-resolution"
+    takes_mask: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.scale not in range(2, 9):
             raise UserError(f"the scale must be a whole number from 2 to 8, got {self.scale}")
 
-    def degrade(self, pictures: Tensor) -> Tensor:
+    def degrade(self, pictures: Tensor, mask: Tensor | None = None) -> Tensor:
+        _refuse(mask, self.name)
         return area_average(pictures, self.scale)
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return size[0] * self.scale, size[1] * self.scale
 
-    def condition(self, pictures: Tensor) -> Mapping[str, Tensor]:
+    def condition(self, pictures: Tensor, mask: Tensor | None = None) -> Mapping[str, Tensor]:
         """`picture`: an enlargement in [-1, 1] whose average is the input; `scale`: the factor, one number an item."""
+        _refuse(mask, self.name)
         picture = back_project(pictures, self.scale) * 2 - 1
         return {"picture": picture, "scale": picture.new_full((len(picture),), float(self.scale))}
 
@@ -120,19 +131,121 @@ def _roughen(picture: Tensor, generator: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1).clamp(0, 1)
 
 
-TASKS = {"super-resolution": SuperResolution}
+def smooth_fill(pictures: Tensor, mask: Tensor, sweeps: int = 8) -> Tensor:
+    """Holes spanned by a membrane that is fixed at their rims, Laplace's equation: smooth, and without a seam.
+
+    From coarse to fine: each resolution, whose pixels are the means of what is known beneath them, gives the next one
+    its first guess, and some sweeps of damped Jacobi take that guess to the finer rim. What lies outside the frame
+    pulls nowhere.
+
+    Args:
+        pictures: (B, C, H, W); what is in the holes is not looked at.
+        mask: (B, 1, H, W), 1 in the holes.
+        sweeps: of relaxation, at every resolution.
+    Returns: (B, C, H, W); 0 where nothing is known of a picture.
+    """
+    hole = mask > 0
+    size = pictures.shape[-2:]
+    known = (~hole).to(pictures.dtype)
+    if max(size) == 1:
+        return pictures * known
+    odd = (0, size[1] % 2, 0, size[0] % 2)
+    beneath = F.avg_pool2d(F.pad(known, odd), 2)
+    means = F.avg_pool2d(F.pad(pictures.masked_fill(hole, 0), odd), 2) / beneath.clamp(min=0.25)
+    coarse = smooth_fill(means, (beneath == 0).to(known.dtype), sweeps)
+    guess = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
+    for _ in range(sweeps):
+        filled = torch.where(hole, guess, pictures)
+        guess = filled + 0.8 * (_neighbours(filled) - filled)  # 0.8 damps every wave that the coarser grid cannot hold
+    return torch.where(hole, guess, pictures)
 
 
-def make_task(name: str, scale: int) -> SuperResolution:
-    """The task called `name`.   Raises: UserError for a name that is not in `TASKS`."""
+def _neighbours(x: Tensor) -> Tensor:
+    """The mean of the four nearest pixels; beyond the frame its edge goes on."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    return (x[..., 1:-1, :-2] + x[..., 1:-1, 2:] + x[..., :-2, 1:-1] + x[..., 2:, 1:-1]) / 4
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """Frames of which a part is missing: the mask, 1 in the holes, says which."""
+
+    name: ClassVar[str] = "inpainting"
+    takes_mask: ClassVar[bool] = True
+
+    def degrade(self, pictures: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mid grey in the holes; the mask is broadcast over leading dimensions."""
+        hole = _demand(mask, pictures)
+        return torch.where(hole, pictures.new_tensor(0.5), pictures)
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size
+
+    def condition(self, pictures: Tensor, mask: Tensor | None = None) -> Mapping[str, Tensor]:
+        """What is known, smoothly continued, and how far from it each pixel is. A mask may be soft: positive is a hole.
+
+        `picture`: (B, 3, H, W) in [-1, 1], the input where it is known, in the holes its `smooth_fill`, and mid grey,
+        0, where the hole is the whole frame; `mask`: (B, 1, H, W), 0 or 1; `depth`: (B, 1, H, W), distance to the
+        nearest known pixel, 0 outside the holes.
+        """
+        hole = _demand(mask, pictures)
+        mask = hole.to(pictures.dtype).expand(len(pictures), -1, -1, -1)
+        return {"picture": smooth_fill(pictures * 2 - 1, mask), "mask": mask, "depth": depth(mask)}
+
+
+def composite(pictures: Tensor, restored: Tensor, alpha: Tensor) -> Tensor:
+    """The restored frame over the input: exactly the input where alpha is 0, exactly the restored frame where it is 1.
+
+    (..., 3, H, W) each, alpha (..., 1, H, W) in [0, 1], to be 0 wherever the condition's mask is.
+    """
+    blend = pictures + alpha * (restored - pictures)
+    return torch.where(alpha >= 1, restored, torch.where(alpha <= 0, pictures, blend))
+
+
+def _demand(mask: Tensor | None, pictures: Tensor) -> Tensor:
+    """Where the holes are, as booleans.   Raises: UserError without a mask, ShapeError if it is not the pictures'."""
+    if mask is None:
+        raise UserError("inpainting needs a mask, 1 where the frame is to be filled in: give one")
+    if mask.ndim < 3 or mask.shape[-3] != 1 or mask.shape[-2:] != pictures.shape[-2:]:
+        height, width = pictures.shape[-2:]
+        raise ShapeError(f"the mask is (..., 1, {height}, {width}) like the frames, got {tuple(mask.shape)}")
+    return mask.to(pictures.device) > 0
+
+
+def _refuse(mask: Tensor | None, name: str) -> None:
+    if mask is not None:
+        raise UserError(f"task {name!r} takes no mask: leave it out")
+
+
+TASKS: dict[str, type[SuperResolution] | type[Inpainting]] = {
+    "super-resolution": SuperResolution,
+    "inpainting": Inpainting,
+}
+
+
+def make_task(name: str, scale: int | None = None) -> Task:
+    """The task called `name`; `scale` is for those that change the frame's size, None for the task's own.
+
+    Raises: UserError for a name that is not in `TASKS`, or a scale that the task does not have.
+    """
     if name not in TASKS:
         raise UserError(f"task is one of {', '.join(TASKS)}, got {name!r}")
-    return TASKS[name](scale)
+    options = {} if scale is None else {"scale": scale}
+    known = {f.name for f in fields(TASKS[name])}
+    if options.keys() - known:
+        raise UserError(f"task {name!r} keeps the frame's size and has no scale, got {scale}: leave it out")
+    return TASKS[name](**options)
 
 
-def degrade(frames: Tensor, task: str = "super-resolution", scale: int = 4) -> Tensor:
+def degrade(
+    frames: Tensor, task: str = "super-resolution", scale: int | None = None, mask: Tensor | None = None
+) -> Tensor:
     """The task's own degradation, to make test inputs from a good clip: (..., 3, H, W) -> (..., 3, h, w) in [0, 1].
 
-    Raises: UserError for an unknown task or scale, ShapeError if the frames are too small for it.
+    Args:
+        scale: the factor of super-resolution, 4 if None.
+        mask: (..., 1, H, W), 1 where inpainting is to fill in.
+    Raises: UserError for an unknown task or scale or a mask that is missing or too much, ShapeError if the frames are
+        too small or the mask does not fit them.
     """
-    return make_task(task, scale=scale).degrade(frames)
+    return make_task(task, scale).degrade(frames, mask)

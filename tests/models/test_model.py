@@ -6,6 +6,7 @@ import torch
 from tests.models.tiny import tiny_denoiser
 from warped_diffusion.errors import UserError
 from warped_diffusion.models import Model, embedded, load_model
+from warped_diffusion.models import model as models
 from warped_diffusion.models.precision import best_dtype
 
 CPU = torch.device("cpu")
@@ -16,8 +17,25 @@ def test_a_path_is_a_model_that_starts_at_the_picture_and_samples_its_residuals_
     model = load_model(str(tmp_path / "w.safetensors"), "super-resolution", CPU)
     condition = {"picture": torch.rand(3, 8, 8), "scale": torch.tensor(8.0)}
     assert model.spectra == ("white", "squared-exponential")
-    assert model.sigma_range(condition) == embedded.sigma_range(8.0)
+    assert model.sigma_range(condition) == pytest.approx((0.195 / 40, 0.195 * 60))
     assert model.start(condition) is condition["picture"]
+
+
+def test_weights_of_another_task_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    embedded.save(tiny_denoiser(task="inpainting"), path, {})
+    model = load_model(path, "inpainting", CPU)
+    assert model.sigma_range({}) == (0.005, 30)
+    with pytest.raises(UserError, match="was trained for inpainting, not for super-resolution: give --task inpainting"):
+        load_model(path, "super-resolution", CPU)
+
+
+def test_each_task_has_its_own_embedded_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    with pytest.raises(UserError, match="there is no embedded model for the task 'inpainting'"):
+        load_model("embedded", "inpainting", CPU)
+    embedded.save(tiny_denoiser(task="inpainting"), tmp_path / "inpainting.safetensors", {})
+    assert load_model("embedded", "inpainting", CPU).denoiser.task == "inpainting"
 
 
 def test_a_denoiser_is_taken_as_it_is():

@@ -17,9 +17,9 @@ def scatter(network: nn.Module, spread: float = 0.3, seed: int = 0) -> nn.Module
     return network.requires_grad_(False)
 
 
-def tiny_denoiser(seed: int = 0) -> EmbeddedDenoiser:
+def tiny_denoiser(seed: int = 0, task: str = "super-resolution") -> EmbeddedDenoiser:
     """An `EmbeddedDenoiser` of one level below the first, with random weights."""
-    denoiser = EmbeddedDenoiser(SHALLOW)
+    denoiser = EmbeddedDenoiser(SHALLOW, task)
     scatter(denoiser, 0.1, seed)
     return denoiser
 

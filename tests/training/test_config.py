@@ -5,6 +5,7 @@ import pytest
 from warped_diffusion.errors import UserError
 from warped_diffusion.training import read_config
 from warped_diffusion.training.config import PRESETS
+from warped_diffusion.training.data import PAIRS
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("*.toml")))
@@ -12,6 +13,7 @@ def test_every_preset_is_a_run(preset):
     config = read_config(preset, pictures="here", out="there")
     assert config.batch % config.group == 0
     assert len(config.scales) == len(config.scale_shares)
+    assert config.task in PAIRS
     assert all(isinstance(sizes, tuple) for sizes in config.network.values())
 
 
@@ -36,7 +38,7 @@ def test_a_mistake_in_the_file_is_one_sentence(tmp_path, text, message):
 
 
 def test_a_missing_file_or_preset_names_the_presets():
-    with pytest.raises(UserError, match=r"no configuration 'nowhere\.toml': give .* one of the presets embedded-sr"):
+    with pytest.raises(UserError, match=r"no configuration 'nowhere\.toml': give .* one of the presets .*embedded-sr"):
         read_config("nowhere.toml")
     with pytest.raises(UserError, match="no configuration 'nothing'"):
         read_config("nothing")

@@ -74,6 +74,23 @@ def test_a_batch_is_what_the_network_expects(packed, pictures):
     assert batch.relative_sigma.log().max() <= 4.1 + 1e-5
 
 
+def test_a_batch_of_holes_is_what_the_network_expects(packed, pictures):
+    config = tiny_config(packed, task="inpainting", batch=64, group=4, drop=0.25, level_range=(-1.0, 1.0))
+    batch, again = make_batch(pictures, config, 0), make_batch(pictures, config, 0)
+    assert all(torch.equal(a, b) for a, b in zip(tensors(batch), tensors(again), strict=True))
+    mask, picture = batch.condition["mask"], batch.condition["picture"]
+    whole = mask.mean((1, 2, 3)) == 1
+    assert 4 < whole.sum() < 30
+    assert picture[whole].abs().max() == 0
+    known = (mask == 0).expand_as(picture)
+    assert torch.equal(picture[known], batch.clean[known])
+    assert torch.equal(batch.condition["depth"] > 0, mask > 0)
+    assert batch.relative_sigma.log().abs().max() <= 1 + 1e-5
+    # the fill is nearer to the picture than grey is
+    hole = ~known & ~whole[:, None, None, None]
+    assert (picture - batch.clean)[hole].square().mean() < 0.7 * batch.clean[hole].square().mean()
+
+
 def test_noise_has_the_spectrum_that_the_condition_names(packed, pictures):
     batch = make_batch(pictures, tiny_config(packed, batch=64, group=8, crop=32), 0)
     x = batch.noise

@@ -48,7 +48,7 @@ def load_model(model: str | Path | Denoiser | Model, task: str, device: torch.de
     if model in MODELS:
         return MODELS[str(model)](task, device)
     if Path(model).is_file():
-        return _from_weights(Path(model), device)
+        return _from_weights(Path(model), task, device)
     raise UserError(f"no model {str(model)!r}: give one of {', '.join(MODELS)}, or the path of a .safetensors file")
 
 
@@ -56,17 +56,17 @@ def _embedded(task: str, device: torch.device) -> Model:
     path = WEIGHTS / f"{task}.safetensors"
     if not path.is_file():
         raise UserError(f"there is no embedded model for the task {task!r}: give --model a path")
-    return _from_weights(path, device)
+    return _from_weights(path, task, device)
 
 
-def _from_weights(path: Path, device: torch.device) -> Model:
+def _from_weights(path: Path, task: str, device: torch.device) -> Model:
     def start(condition: Condition) -> Tensor:
         return condition["picture"]
 
-    def sigma_range(condition: Condition) -> tuple[float, float]:
-        return embedded.sigma_range(float(condition["scale"]))
-
     denoiser = embedded.load(path, device, best_dtype(device))
+    if denoiser.task != task:
+        raise UserError(f"{path} was trained for {denoiser.task}, not for {task}: give --task {denoiser.task}")
+    sigma_range = denoiser.conditioning.sigma_range
     return Model(denoiser, embedded.SPECTRA, sigma_range, start, preferred=embedded.PREFERRED)
 
 

@@ -17,14 +17,16 @@ class TrainConfig:
     Attributes:
         pictures: folder with pictures.bin and pictures.json, as `scripts/pack_pictures.py` writes them.
         out: folder for checkpoints, the loss log and the weights.
-        scales, scale_shares: the factors drawn, and how often.
-        drop: share of the crops whose condition is left out.
+        task: a name in `tasks.TASKS`.
+        scales, scale_shares: of super-resolution, the factors drawn, and how often.
+        drop: share of the crops whose condition is left out; in inpainting, of those whose hole is the whole frame.
         spectra: the noise spectra, drawn with equal shares.
-        level_mean, level_spread: ln(sigma / sigma_data) is drawn from N(mean, spread^2), clipped to [-3.7, 4.1].
-        group: crops of one batch that share their scale.
+        level_mean, level_spread, level_range: ln(sigma / unit) is drawn from N(mean, spread^2) and clipped; the unit is
+            the task's, the standard deviation of its residual or of pictures.
+        group: crops of one batch that are made together; in super-resolution they share their scale.
         cooldown: share of the steps at the end over which the rate falls, as a cosine, to nothing.
         ema: decay of the averaged weights per step, at most 1 - 10 / (step + 10).
-        warm_start: weights to begin with, a file of embedded weights or "".
+        warm_start: weights to begin with, a file of embedded weights of any task, or "".
     """
 
     pictures: str
@@ -40,6 +42,7 @@ class TrainConfig:
     spectra: tuple[str, ...] = ("white", "squared-exponential")
     level_mean: float = 0.2
     level_spread: float = 1.5
+    level_range: tuple[float, float] = (-3.7, 4.1)
     rate: float = 8e-4
     warmup: int = 300
     cooldown: float = 0.8

@@ -1,7 +1,7 @@
 """Crops of packed photographs, degraded as the task degrades: everything follows from the seed and the step."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from warped_diffusion.errors import UserError
+from warped_diffusion.masks import random_masks
 from warped_diffusion.noise import SPECTRA, grid_noise
-from warped_diffusion.tasks import area_average, make_task
+from warped_diffusion.tasks import Inpainting, SuperResolution, area_average
 from warped_diffusion.training.config import TrainConfig
 
 REDUCTIONS, REDUCTION_SHARES = (1, 2, 3), (0.35, 0.4, 0.25)
@@ -67,7 +68,7 @@ class PackedPictures:
 
 @dataclass(frozen=True)
 class Batch:
-    """clean (B, 3, H, W) in [-1, 1], the condition, sigma relative to sigma_data (B,), unit noise (B, 3, H, W)."""
+    """clean (B, 3, H, W) in [-1, 1], the condition, sigma relative to the task's unit (B,), unit noise (B, 3, H, W)."""
 
     clean: Tensor
     condition: Mapping[str, Tensor]
@@ -92,20 +93,45 @@ def make_batch(pictures: PackedPictures, config: TrainConfig, step: int) -> Batc
 def _group(
     pictures: PackedPictures, config: TrainConfig, generator: np.random.Generator, noise_generator: torch.Generator
 ) -> Batch:
-    """`config.group` crops that share their scale; each draws its spectrum, noise level and drop by itself."""
+    """`config.group` crops with the task's condition; each draws its spectrum and noise level by itself."""
+    count = config.group
+    clean, condition = PAIRS[config.task](pictures, config, generator)
+    chosen = generator.integers(len(config.spectra), size=count)
+    index = torch.tensor([list(SPECTRA).index(name) for name in config.spectra])
+    condition["spectrum"] = index[torch.from_numpy(chosen)]
+    shape = (count, 3, config.crop, config.crop)
+    drawn = torch.stack([grid_noise(name, shape, noise_generator) for name in config.spectra])
+    level = torch.from_numpy(generator.normal(config.level_mean, config.level_spread, count)).clamp(*config.level_range)
+    return Batch(clean, condition, level.exp().float(), drawn[torch.from_numpy(chosen), torch.arange(count)])
+
+
+Pairs = Callable[[PackedPictures, TrainConfig, np.random.Generator], tuple[Tensor, dict[str, Tensor]]]
+"""Clean crops (group, 3, crop, crop) in [-1, 1] and the task's condition of what it makes of them."""
+
+
+def _reduced(
+    pictures: PackedPictures, config: TrainConfig, generator: np.random.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Super-resolution, all crops by one factor; the condition of each is dropped at times."""
     shares = np.array(config.scale_shares) / sum(config.scale_shares)
-    task = make_task(config.task, scale=int(generator.choice(config.scales, p=shares)))
+    task = SuperResolution(int(generator.choice(config.scales, p=shares)))
     side, count = -(-config.crop // task.scale) * task.scale, config.group
     crops = torch.stack([pictures.crop(side, generator) for _ in range(count)])
     condition = dict(task.condition(task.degrade_roughly(crops, generator)))
     dropped = torch.from_numpy(generator.random(count) < config.drop)
     condition["picture"] = condition["picture"][..., : config.crop, : config.crop] * ~dropped[:, None, None, None]
     condition["scale"] = condition["scale"] * ~dropped
-    chosen = generator.integers(len(config.spectra), size=count)
-    index = torch.tensor([list(SPECTRA).index(name) for name in config.spectra])
-    condition["spectrum"] = index[torch.from_numpy(chosen)]
-    shape = (count, 3, config.crop, config.crop)
-    drawn = torch.stack([grid_noise(name, shape, noise_generator) for name in config.spectra])
-    level = torch.from_numpy(generator.normal(config.level_mean, config.level_spread, count)).clamp(-3.7, 4.1)
-    clean = crops[..., : config.crop, : config.crop] * 2 - 1
-    return Batch(clean, condition, level.exp().float(), drawn[torch.from_numpy(chosen), torch.arange(count)])
+    return crops[..., : config.crop, : config.crop] * 2 - 1, condition
+
+
+def _holed(
+    pictures: PackedPictures, config: TrainConfig, generator: np.random.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Inpainting, a random hole in every crop; where it is the whole frame nothing is known, so no more is dropped."""
+    crops = torch.stack([pictures.crop(config.crop, generator) for _ in range(config.group)])
+    masks = random_masks(config.group, (config.crop, config.crop), generator, whole=config.drop)
+    return crops * 2 - 1, dict(Inpainting().condition(crops, masks))
+
+
+PAIRS: Mapping[str, Pairs] = {"super-resolution": _reduced, "inpainting": _holed}
+"""By the name of the task."""

@@ -37,6 +37,7 @@ def train(config: TrainConfig, report: Report = lambda *_: None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     run = Run(config)
     run.resume(out / "checkpoint.pt")
+    trim_log(out / "loss.jsonl", run.step)
     with ThreadPoolExecutor(1) as ahead, open(out / "loss.jsonl", "a") as log:
         coming = ahead.submit(make_batch, pictures, config, run.step)
         while run.step < config.steps:
@@ -59,11 +60,11 @@ class Run:
     def __init__(self, config: TrainConfig) -> None:
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
-        self.denoiser = EmbeddedDenoiser(config.network)
+        self.denoiser = EmbeddedDenoiser(config.network, config.task)
         self.denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget it
         if config.warm_start:
-            self.denoiser.load_state_dict(embedded.load(Path(config.warm_start)).state_dict())
-        self.average = EmbeddedDenoiser(config.network)
+            embedded.take_over(self.denoiser, Path(config.warm_start))
+        self.average = EmbeddedDenoiser(config.network, config.task)
         self.average.load_state_dict(self.denoiser.state_dict())
         self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), betas=config.betas, weight_decay=0.01)
 
@@ -108,14 +109,32 @@ class Run:
 
 
 def denoising_loss(denoiser: EmbeddedDenoiser, batch: Batch, bf16: bool) -> Tensor:
-    """Mean over the batch of |h - u_0|^2 / c_out^2.   [paper, eq. 9; EDM, eq. 8]"""
-    s_data = embedded.sigma_data(batch.condition["scale"])
-    sigma = batch.relative_sigma * s_data
-    noisy = batch.clean + sigma[:, None, None, None] * batch.noise
+    """Mean over the batch of |h - u_0|^2 / c_out^2, 1 if nothing is learned.   [paper, eq. 9; EDM, eq. 8]
+
+    Where sigma_data is 0 there is nothing to learn: an item's error is the mean over its other pixels. Items count by
+    the square root of that area, in between counting holes and counting pixels: a mean over few pixels is a noisy
+    guide, but large holes shall not have the only say.
+    """
+    s_data = denoiser.conditioning.sigma_data(batch.condition)
+    sigma = batch.relative_sigma * denoiser.conditioning.unit(batch.condition)
+    s = sigma[:, None, None, None]
+    noisy = batch.clean + s * batch.noise
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         denoised = denoiser(noisy, sigma, batch.condition)
-    error = (denoised - batch.clean).square().mean((1, 2, 3))
-    return (error * precondition.loss_weight(sigma, s_data)).mean()
+    missing = s_data > 0
+    weight = precondition.loss_weight(s, s_data.where(missing, 1)) * missing
+    error = ((denoised - batch.clean).square() * weight).mean((1, 2, 3))
+    area = missing.float().mean((1, 2, 3))
+    return (error / area * area.sqrt()).sum() / area.sqrt().sum()
+
+
+def trim_log(path: Path, step: int) -> None:
+    """Leaves the lines of the loss log up to `step`: a killed run may have written more, the last one in part."""
+    if path.is_file():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        path.with_suffix(".part").write_text("".join(kept))
+        os.replace(path.with_suffix(".part"), path)
 
 
 def rate_factor(config: TrainConfig, step: int) -> float:
