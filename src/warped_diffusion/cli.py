@@ -15,8 +15,22 @@ talk = Console(stderr=True)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Task = Annotated[str, typer.Option(help="What was done to the clip.")]
-Scale = Annotated[int, typer.Option(help="Factor between the small and the large clip, 2 to 8.")]
+Scale = Annotated[
+    int | None,
+    typer.Option(help="Factor between the small and the large clip, 2 to 8.", show_default="4 for super-resolution"),
+]
 Range = Annotated[str, typer.Option("--range", metavar="START:END", help="Frames START up to, not including, END.")]
+
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|alpha",
+        help="What to fill in, white: a picture, a video or folder with one for each frame, or the alpha channel.",
+    ),
+]
+MaskBox = Annotated[
+    str | None, typer.Option(metavar="LEFT,TOP,WIDTH,HEIGHT", help="A box to fill in, in pixels, instead of a mask.")
+]
 
 
 @app.command()
@@ -24,9 +38,12 @@ def restore(
     input: Annotated[Path, typer.Argument(help="The degraded clip.")],
     output: Annotated[Path, typer.Argument(help="The restored clip.")],
     task: Task = "super-resolution",
-    scale: Scale = 4,
+    scale: Scale = None,
     model: Annotated[str, typer.Option(help="An embedded model's name, or the path of a weights file.")] = "embedded",
-    noise: Annotated[str, typer.Option(help="Noise scheme: gp (warped by the flow), fixed or resample.")] = "gp",
+    noise: Annotated[
+        str, typer.Option(help="Noise: gp (follows the flow), integral, bilinear, nearest, fixed or resample.")
+    ] = "gp",
+    fresh: Annotated[float, typer.Option(help="Share of the noise's variance drawn anew in every frame.")] = 0.0,
     spectrum: Annotated[
         str | None, typer.Option(help="Noise spectrum: white or squared-exponential.", show_default="the model's own")
     ] = None,
@@ -39,6 +56,17 @@ def restore(
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU if there is one")] = None,
     frames: Range = ":",
+    mask: Mask = None,
+    mask_box: MaskBox = None,
+    track_mask: Annotated[
+        bool, typer.Option("--track-mask", help="The mask is of the first frame, and moves with what it covers.")
+    ] = False,
+    pad: Annotated[
+        str | None,
+        typer.Option(metavar="LEFT,TOP,RIGHT,BOTTOM", help="Pixels to add around the frame, to be filled in."),
+    ] = None,
+    dilate: Annotated[int, typer.Option(help="Pixels by which the mask is grown.")] = 4,
+    feather: Annotated[int, typer.Option(help="Pixels around it in which what is filled in passes into the clip.")] = 4,
     compare: Annotated[
         Path | None, typer.Option(help="Also write input | each frame alone | restored, side by side.")
     ] = None,
@@ -49,10 +77,39 @@ def restore(
     from warped_diffusion.restore_video import restore_video
 
     options = Options(
-        task, scale, model, noise, spectrum, guidance, strength, steps, solver, flow, _lanes(lanes), seed, device
+        task,
+        scale,
+        model,
+        noise,
+        spectrum,
+        guidance,
+        strength,
+        steps,
+        solver,
+        flow,
+        _lanes(lanes),
+        seed,
+        device,
+        fresh,
+        dilate,
+        feather,
     )
+    box, border = _four(mask_box, "--mask-box"), _four(pad, "--pad")
     with _bar("restoring") as (begin, advance):
-        result = restore_video(input, output, options, _range(frames), compare, overwrite, begin, advance)
+        result = restore_video(
+            input,
+            output,
+            options,
+            _range(frames),
+            compare,
+            overwrite,
+            begin,
+            advance,
+            mask=mask,
+            mask_box=box,
+            track_mask=track_mask,
+            pad=border,
+        )
     if result.warning:
         talk.print(f"warning: {result.warning}", highlight=False, soft_wrap=True)
     talk.print(f"{result.frames} frames in {result.seconds:.1f} s, {result.seconds / result.frames:.2f} s a frame")
@@ -64,14 +121,17 @@ def degrade(
     input: Annotated[Path, typer.Argument(help="A good clip.")],
     output: Annotated[Path, typer.Argument(help="The degraded clip.")],
     task: Task = "super-resolution",
-    scale: Scale = 4,
+    scale: Scale = None,
     frames: Range = ":",
+    mask: Mask = None,
+    mask_box: MaskBox = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a test input from a good clip, by the task's own degradation."""
     from warped_diffusion.restore_video import degrade_video
 
-    warning = degrade_video(input, output, task, scale, _range(frames), overwrite)
+    box = _four(mask_box, "--mask-box")
+    warning = degrade_video(input, output, task, scale, _range(frames), overwrite, mask, box)
     if warning:
         talk.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     print(output)
@@ -89,6 +149,41 @@ def demo(
     with _bar("restoring the sample") as (begin, advance):
         report = run_demo(scale, steps, out, begin, advance)
     print(report.markdown())
+
+
+@app.command()
+def noise(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="[INPUT] OUTPUT", help="A clip to follow, if any, and the clip of noise to write."),
+    ],
+    scheme: Annotated[str, typer.Option(help="Noise scheme, by the name that `restore --noise` takes.")] = "gp",
+    spectrum: Annotated[str, typer.Option(help="Noise spectrum: white or squared-exponential.")] = "white",
+    fresh: Annotated[float, typer.Option(help="Share of the variance that is drawn anew in every frame.")] = 0.0,
+    motion: Annotated[
+        str | None, typer.Option(help="A known motion, where there is no INPUT.", show_default="shift")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="How many, where there is no INPUT.", show_default="24")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels.", show_default="INPUT's, or 320x180")] = None,
+    range: Range = ":",
+    flow: Annotated[str, typer.Option(help="Estimator of optical flow.")] = "dis",
+    color: Annotated[bool, typer.Option("--color", help="Three channels instead of one in grey.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw some frames, their spectra and what is new.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show what a scheme makes of the noise: along a clip's motion, or a known one."""
+    from warped_diffusion.noise_video import Options, noise_video
+
+    if len(files) > 2:
+        raise UserError(f"give [INPUT] OUTPUT, one or two files, got {len(files)}")
+    options = Options(scheme, spectrum, fresh, motion, frames, _size(size), flow, color, seed)
+    source = files[0] if len(files) == 2 else None
+    with _bar("warping noise") as (begin, advance):
+        warning = noise_video(files[-1], options, source, _range(range), sheet, overwrite, begin, advance)
+    if warning:
+        talk.print(f"warning: {warning}", highlight=False, soft_wrap=True)
+    print(files[-1])
 
 
 @app.command()
@@ -126,6 +221,7 @@ def bench(
         str | None, typer.Option(help="Noise spectrum.", show_default="the model's own, or all")
     ] = None,
     scale: Annotated[int, typer.Option(help="Factor, where one is measured.")] = 8,
+    batch: Annotated[int, typer.Option(help="Warps in one call, where such calls are timed.")] = 100,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
     repeats: Annotated[int, typer.Option(help="Repeats of each timing.")] = 5,
@@ -136,7 +232,7 @@ def bench(
     if name == "list":
         print("\n".join(BENCHMARKS))
         return
-    options = {"pictures": pictures, "model": model, "spectrum": spectrum, "scale": scale}
+    options = {"pictures": pictures, "model": model, "spectrum": spectrum, "scale": scale, "batch": batch}
     report = run_benchmark(name, out, **options, device=device, seed=seed, repeats=repeats)
     print(report.markdown())
 
@@ -190,6 +286,27 @@ def _range(text: str) -> tuple[int | None, int | None]:
     if end and int(end) <= (bounds[0] or 0):
         raise UserError(f"--range {text} holds no frame: END must be larger than START")
     return bounds
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT as (height, width).   Raises: UserError if it is anything else."""
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise UserError(f"--size is WIDTHxHEIGHT in pixels, for example 320x180, got {text!r}")
+    return int(height), int(width)
+
+
+def _four(text: str | None, option: str) -> tuple[int, int, int, int] | None:
+    """Four whole numbers.   Raises: UserError if it is anything else."""
+    if text is None:
+        return None
+    try:
+        first, second, third, fourth = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"{option} is four whole numbers of pixels, for example 40,30,120,80, got {text!r}") from error
+    return first, second, third, fourth
 
 
 def _lanes(text: str) -> int | str:

@@ -1,5 +1,7 @@
 """Restoring a clip: flow, noise, links and condition of each frame, handed on as a stream.   [paper, alg. 1]"""
 
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,7 +14,7 @@ from torch import Tensor
 from warped_diffusion.diffusion import FrameInput, Guidance, Link, get_solver, karras_sigmas, make_guidance, sample
 from warped_diffusion.diffusion.contract import Condition, Denoiser
 from warped_diffusion.errors import ShapeError, UserError
-from warped_diffusion.estimators import estimate_pair, get_estimator
+from warped_diffusion.estimators import estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (
     KeyFrames,
     Motion,
@@ -23,9 +25,10 @@ from warped_diffusion.flow import (
     resize_map,
     resize_values,
 )
+from warped_diffusion.holes import Hole, Holes, missing
 from warped_diffusion.models import Model, load_model
 from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
-from warped_diffusion.tasks import Task, make_task
+from warped_diffusion.tasks import Task, composite, make_task
 
 Progress = Callable[[int], None]
 """Called with the number of denoiser evaluations of single frames that have just been done."""
@@ -37,9 +40,11 @@ class Options:
 
     Attributes:
         task: a name in `tasks.TASKS`.
-        scale: how many times larger than the input, a whole number from 2 to 8.
+        scale: how many times larger than the input, a whole number from 2 to 8; None for 4, or for a task that keeps
+            the size.
         model: a name in `models.MODELS`, the path of a weights file, a `Model` or any `Denoiser`.
         noise: a name in `noise.SCHEMES`.
+        fresh: share of the noise's variance that is drawn anew in every frame, 0 to 1.
         spectrum: a name in `noise.SPECTRA`; None for the model's own.
         guidance: a name in `diffusion.GUIDANCE`, or a `Guidance`, whose own strength then counts.
         strength: of the guidance, as a multiple of its calibrated default.
@@ -49,10 +54,12 @@ class Options:
         lanes: the most frames in one batch of the denoiser, or "auto".
         seed: of all randomness; the same seed gives the same clip on any device, to rounding.
         device: "cpu", "cuda", ...; None for the first GPU if there is one.
+        dilate: pixels by which a mask is grown, for those that follow an object closely.
+        feather: pixels around the grown mask in which the restored frame passes into the input.
     """
 
     task: str = "super-resolution"
-    scale: int = 4
+    scale: int | None = None
     model: "str | Path | Denoiser | Model" = "embedded"
     noise: str = "gp"
     spectrum: str | None = None
@@ -64,12 +71,15 @@ class Options:
     lanes: int | str = "auto"
     seed: int = 0
     device: str | None = None
+    fresh: float = 0.0
+    dilate: int = 4
+    feather: int = 4
 
 
 def restore(
     frames: Tensor,
     task: str = "super-resolution",
-    scale: int = 4,
+    scale: int | None = None,
     model: "str | Path | Denoiser | Model" = "embedded",
     noise: str = "gp",
     guidance: str | Guidance = "denoised",
@@ -83,28 +93,55 @@ def restore(
     motion: Motion | None = None,
     spectrum: str | None = None,
     flow: str = "dis",
+    fresh: float = 0.0,
+    dilate: int = 4,
+    feather: int = 4,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
 
     Args:
         frames: (N, 3, h, w) in [0, 1], the degraded clip.
-        mask: what to fill in, for tasks that take one; super-resolution does not.
+        mask: what to fill in, for tasks that take one: True, or above one half from 0 to 1. (H, W), (1, H, W) or
+            (1, 1, H, W) for all frames, (N, H, W) or (N, 1, H, W) for each its own.
         motion: the clip's motion on the output grid, where it is known; estimated from `frames` if None.
-    Returns: (N, 3, H', W') in [0, 1], float32 on the CPU.
-    Raises: ShapeError if frames or motion have the wrong shape, UserError for an option that cannot be used.
+    Returns: (N, 3, H', W') in [0, 1], float32 on the CPU; exactly the input beyond the rims of the holes.
+    Raises: ShapeError if frames, mask or motion have the wrong shape, UserError for an option that cannot be used.
     """
-    if mask is not None:
-        raise UserError(f"task {task!r} takes no mask: leave it out")
     if frames.ndim != 4 or frames.shape[1] != 3 or not len(frames):
         raise ShapeError(f"frames are (N, 3, h, w) with at least one frame, got {tuple(frames.shape)}")
-    options = Options(task, scale, model, noise, spectrum, guidance, strength, steps, solver, flow, lanes, seed, device)
+    options = Options(
+        task,
+        scale,
+        model,
+        noise,
+        spectrum,
+        guidance,
+        strength,
+        steps,
+        solver,
+        flow,
+        lanes,
+        seed,
+        device,
+        fresh,
+        dilate,
+        feather,
+    )
     if motion is not None and motion.frames != len(frames):
         raise ShapeError(f"motion is of {motion.frames} frames, the clip has {len(frames)}: give one of the same clip")
-    return torch.stack(list(restore_stream(frames, options, motion)))
+    masks = None if mask is None else _of_frames(mask, len(frames))
+    restored = torch.stack(list(restore_stream(frames, options, motion, masks=masks)))
+    if mask is not None and not (mask > 0.5).any():
+        warnings.warn("the mask is empty: no frame has a hole, and all are given back as they are", stacklevel=2)
+    return restored
 
 
 def restore_stream(
-    frames: Iterable[Tensor], options: Options, motion: Motion | None = None, progress: Progress = lambda _: None
+    frames: Iterable[Tensor],
+    options: Options,
+    motion: Motion | None = None,
+    progress: Progress = lambda _: None,
+    masks: Tensor | Iterable[Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """Restore a clip as a stream: memory does not grow with its length.
 
@@ -112,6 +149,8 @@ def restore_stream(
         frames: (3, h, w) in [0, 1] each, all of one size, asked for as they are needed.
         motion: on the output grid; estimated if None.
         progress: told of every evaluation of the denoiser.
+        masks: for tasks that take one: a tensor for all frames, or an iterable of one for each, asked for as the frames
+            are; (1, h, w) or (h, w), as in `restore`.
     Returns: an iterator of (3, H', W') in [0, 1] on the CPU, one for each frame, in order.
     Raises: as `restore`; a wrong option at once, a wrong frame when it is reached.
     """
@@ -119,8 +158,25 @@ def restore_stream(
     first = next(frames, None)
     if first is None:
         return iter(())
-    job = _Job(options, (first.shape[-2], first.shape[-1]), motion)
-    return job.run(chain([first], frames), progress)
+    size = (first.shape[-2], first.shape[-1])
+    job = _Job(options, size, motion)
+    if job.task.takes_mask and masks is None:
+        raise UserError(f"{options.task} needs a mask, 1 where the frame is to be filled in: give one")
+    if not job.task.takes_mask and masks is not None:
+        raise UserError(f"task {options.task!r} takes no mask: leave it out")
+    holes = None if masks is None else Holes(masks, size, options.dilate, options.feather)
+    return job.run(chain([first], frames), holes, progress)
+
+
+def _of_frames(mask: Tensor, count: int) -> Tensor | list[Tensor]:
+    """One mask for all frames, or one for each.   Raises: ShapeError if there are more or fewer, or it is no mask."""
+    if mask.ndim == 4 and mask.shape[1] == 1:
+        mask = mask[:, 0]
+    if mask.ndim not in (2, 3):
+        raise ShapeError(f"mask is (H, W), or (N, H, W) or (N, 1, H, W) for N frames, got {tuple(mask.shape)}")
+    if mask.ndim == 3 and len(mask) not in (1, count):
+        raise ShapeError(f"mask has {len(mask)} frames, the clip has {count}: give one for all, or one for each")
+    return mask if mask.ndim == 2 or len(mask) == 1 else list(mask)
 
 
 class Step(NamedTuple):
@@ -130,6 +186,13 @@ class Step(NamedTuple):
     backward: Tensor
     visible: Tensor
     known: Tensor
+
+
+class Seen(NamedTuple):
+    """A frame as the flow sees it, its holes smoothly filled, and its hole, if it is of a task that has them."""
+
+    picture: Tensor
+    hole: Hole | None
 
 
 class _Job:
@@ -153,41 +216,70 @@ class _Job:
         self.lanes = choose_lanes(options.lanes, self.size, self.device)
         get_estimator(options.flow)
         self.shot_noise(0)  # a wrong scheme is told at once
-        steps = options.steps
-        self.sigmas = karras_sigmas(steps, *self.model.sigma_range(self.condition(torch.zeros(3, *size))))
+        whole = Hole(torch.ones(1, *size), torch.ones(1, *size)) if self.task.takes_mask else None
+        self.sigmas = karras_sigmas(
+            options.steps, *self.model.sigma_range(self.condition(torch.zeros(3, *size), whole))
+        )
+        self.waiting: deque[tuple[Tensor, Hole | None]] = deque()  # frames that are being restored
+        self.true: dict[
+            int, Tensor
+        ] = {}  # where frames that may be linked to are no estimate; only of those with holes
 
-    def run(self, frames: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
+    def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
         def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
             denoised = self.model.denoiser(noisy, sigma, condition)
             progress(len(noisy))
             return denoised
 
-        states = sample(denoise, self.inputs(frames), self.sigmas, self.solver, self.guidance, self.lanes)
-        return (((state + 1) / 2).clamp(0, 1).cpu() for state in states)
+        states = sample(denoise, self.inputs(frames, holes), self.sigmas, self.solver, self.guidance, self.lanes)
+        return (self.finished(((state + 1) / 2).clamp(0, 1).cpu()) for state in states)
 
-    def inputs(self, frames: Iterable[Tensor]) -> Iterator[FrameInput]:
+    def finished(self, restored: Tensor) -> Tensor:
+        """The restored frame, over its input where it had a hole."""
+        frame, hole = self.waiting.popleft()
+        return restored if hole is None else composite(frame.cpu(), restored, hole.alpha)
+
+    def inputs(self, frames: Iterable[Tensor], holes: Holes | None) -> Iterator[FrameInput]:
         """What the sampler needs of each frame, made when a lane is free for it."""
-        keys, previous, shot, start = KeyFrames(), None, 0, 0
+        keys, previous, shot, start, index = KeyFrames(), None, 0, 0, -1
         scheme, positions = self.shot_noise(shot), identity_map(*self.size)
         for index, frame in enumerate(frames):
             if tuple(frame.shape) != (3, *self.input_size):
                 expected = (3, *self.input_size)
                 raise ShapeError(f"frame {index} is {tuple(frame.shape)}, expected {expected} like the first one")
+            hole = None if holes is None else holes.take(index)
+            condition = self.condition(frame, hole)
+            seen = Seen(frame, hole)
+            if hole is not None:
+                seen = Seen(((condition["picture"] + 1) / 2).clamp(0, 1).to(frame), hole)
             links: tuple[Link, ...] = ()
-            if previous is not None and self.needs_motion:
-                if self.motion is not None and index in self.motion.cuts:
-                    shot, start = shot + 1, index
-                    scheme, positions = self.shot_noise(shot), identity_map(*self.size)
-                    _announce_cut(keys, self.size)
-                else:
-                    step = self.step(index, previous, frame)
-                    positions = compose(positions, step.backward)
-                    links = self.links(index, step, keys)
-            condition = self.condition(frame)
-            noise = scheme.frame(index - start, positions).to(self.device)
+            backward = None
+            if self.motion is not None and index in self.motion.cuts:
+                shot, start = shot + 1, index
+                scheme, positions = self.shot_noise(shot), identity_map(*self.size)
+                _announce_cut(keys, self.size)
+            elif previous is not None and self.needs_motion:
+                step = self.step(index, previous, seen)
+                backward, positions = step.backward, compose(positions, step.backward)
+                links = self.links(index, step, keys, hole)
+            noise = scheme.frame(index - start, positions, backward).to(self.device)
             is_key = keys.key_index == index
+            self.remember(index, keys.key_index, hole, links)
+            self.waiting.append((frame, hole))
             yield FrameInput(noise, condition, links, self.model.start(condition), is_key)
-            previous = frame
+            previous = seen
+        if holes is not None:
+            holes.finish(index + 1)
+
+    def remember(self, index: int, key: int, hole: Hole | None, links: tuple[Link, ...]) -> None:
+        """Where this frame will be the truth: outside of its hole, and in it what truth its links bring."""
+        if hole is None:
+            return
+        made_up = hole.mask[0].to(self.device)
+        for link in links:
+            if link.sure is not None:
+                made_up = made_up * (1 - link.sure * min(1.0, self.guidance.strength))
+        self.true = {i: true for i, true in self.true.items() if i == key} | {index: 1 - made_up}
 
     @property
     def needs_motion(self) -> bool:
@@ -202,44 +294,66 @@ class _Job:
             spectrum=self.spectrum,
             seed=self.options.seed,
             shot=shot,
+            fresh=self.options.fresh,
         )
 
-    def step(self, index: int, previous: Tensor, frame: Tensor) -> Step:
+    def step(self, index: int, previous: Seen, frame: Seen) -> Step:
         """The motion from frame index - 1 to frame index."""
         if self.motion is None:
-            step = Step(*estimate_pair(previous, frame, self.size, self.options.flow))
-            return self.trusted(step, previous, frame)
+            pictures = previous.picture, frame.picture
+            if previous.hole is None or frame.hole is None:
+                step = Step(*estimate_pair(*pictures, self.size, self.options.flow))
+                return self.trusted(step, *pictures)
+            holes = previous.hole.mask, frame.hole.mask
+            *maps, left, came = estimate_around(*pictures, holes, self.size, self.options.flow)
+            return self.trusted(Step(*maps), *pictures, left, came)
         motion, pair = self.motion, index - 1
+        if index >= motion.frames:
+            raise ShapeError(f"motion is of {motion.frames} frames, the clip has more: give one of the same clip")
         return Step(motion.forward[pair], motion.backward[pair], motion.visible[pair], motion.known[pair])
 
-    def trusted(self, step: Step, previous: Tensor, frame: Tensor) -> Step:
-        """Estimated motion, its masks lowered where the input does not look the same at both of its ends."""
+    def trusted(
+        self, step: Step, previous: Tensor, frame: Tensor, left: Tensor | None = None, came: Tensor | None = None
+    ) -> Step:
+        """Estimated motion, its masks lowered where the input does not look the same at both of its ends.
+
+        `left` and `came`, of 0 and 1 on the grids of `visible` and `known`: where it leads from or into a hole, which
+        looks like nothing.
+        """
         there, back = (resize_map(positions, self.input_size) for positions in (step.forward, step.backward))
         seen = resize_values(agreement(previous, frame, there), self.size)
-        came = resize_values(agreement(frame, previous, back), self.size)
-        return step._replace(visible=step.visible * seen, known=step.known * came)
+        came_from = resize_values(agreement(frame, previous, back), self.size)
+        seen = seen if left is None else torch.maximum(seen, left)
+        came_from = came_from if came is None else torch.maximum(came_from, came)
+        return step._replace(visible=step.visible * seen, known=step.known * came_from)
 
-    def links(self, index: int, step: Step, keys: KeyFrames) -> tuple[Link, ...]:
+    def links(self, index: int, step: Step, keys: KeyFrames, hole: Hole | None) -> tuple[Link, ...]:
         """The frame's ties to its anchors, those of them that the guidance asks for."""
         key = keys.advance(*step)
         weights = self.guidance.anchors
         links = []
         if "previous" in weights:
-            links.append(self.link(index - 1, step.forward, step.visible, step.known, weights["previous"]))
+            links.append(self.link(index - 1, step.forward, step.visible, step.known, weights["previous"], hole))
         if "key" in weights and key is not None:
             if key.is_previous and links:
                 links[0] = replace(links[0], weight=weights["key"])
             else:
-                links.append(self.link(key.key_index, key.forward, key.visible, key.known, weights["key"]))
+                links.append(self.link(key.key_index, key.forward, key.visible, key.known, weights["key"], hole))
         return tuple(links)
 
-    def link(self, reference: int, forward: Tensor, visible: Tensor, known: Tensor, weight: float) -> Link:
+    def link(
+        self, reference: int, forward: Tensor, visible: Tensor, known: Tensor, weight: float, hole: Hole | None
+    ) -> Link:
+        """A tie that pulls in the hole alone, where there is one: elsewhere the frame is its input."""
         warp = Warp(forward.to(self.device), self.size, self.guidance.kernel)
-        return Link(reference, warp, visible.to(self.device), known.to(self.device), weight)
+        free = None if hole is None else hole.mask[0].to(self.device)
+        true = None if hole is None else self.true[reference]
+        return Link(reference, warp, visible.to(self.device), known.to(self.device), weight, free, true)
 
-    def condition(self, frame: Tensor) -> Mapping[str, Tensor]:
+    def condition(self, frame: Tensor, hole: Hole | None) -> Mapping[str, Tensor]:
         """The task's condition of one frame and the spectrum of its noise, without a batch dimension."""
-        condition = {name: value[0] for name, value in self.task.condition(frame[None].to(self.device)).items()}
+        batch = self.task.condition(frame[None].to(self.device), missing(hole, self.device))
+        condition = {name: value[0] for name, value in batch.items()}
         return condition | {"spectrum": torch.tensor(self.model.spectra.index(self.spectrum), device=self.device)}
 
 

@@ -6,16 +6,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from warped_diffusion.errors import UserError
+from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.holes import Holes
+from warped_diffusion.masked_video import Bounds, MaskedVideo, MaskSource, Pad, open_masked
+from warped_diffusion.masks import Box
 from warped_diffusion.restore import Options, Progress, restore_stream
 from warped_diffusion.tasks import enlarge, make_task
-from warped_diffusion.video import VideoReader, VideoWriter, side_by_side
-
-Bounds = tuple[int | None, int | None]
-"""First frame and the frame after the last, either open."""
-
+from warped_diffusion.video import VideoWriter, side_by_side
 
 DEGRADED_CRF = 8
 """A test input should show the task's degradation and little of the encoder's."""
@@ -23,7 +23,7 @@ DEGRADED_CRF = 8
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a clip: frames written, seconds spent, and a sentence if it could not be read to its end."""
+    """What became of a clip: frames written, seconds spent, and a sentence on what the user should know."""
 
     frames: int
     seconds: float
@@ -39,6 +39,10 @@ def restore_video(
     overwrite: bool = False,
     begin: Callable[[int | None], None] = lambda _: None,
     progress: Progress = lambda _: None,
+    mask: str | Path | None = None,
+    mask_box: Box | None = None,
+    track_mask: bool = False,
+    pad: Pad | None = None,
     **keywords: object,
 ) -> Result:
     """Restore a video file; frame rate, frame count and sound stay as they are.
@@ -50,17 +54,22 @@ def restore_video(
         compare: also write a clip of input | each frame alone | restored, side by side.
         overwrite: replace files that exist.
         begin, progress: told of the number of denoiser evaluations to come (None if unknown), and of those done.
+        mask, mask_box, track_mask, pad: what is to be filled in, for tasks that take a mask; see `MaskSource`.
     Raises: UserError for a file or an option that cannot be used; nothing half-written is left behind.
     """
     options = replace(options or Options(), **keywords)  # type: ignore[arg-type]
+    masks = MaskSource(mask, mask_box, track_mask, pad)
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(source, *bounds))
-        runs = 1 if compare is None else 2
+        video = open_masked(source, bounds, masks, options.dilate, stack)
+        reader, runs = video.reader, 1 if compare is None else 2
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
-        clock = Clock(restore_stream(reader, options, progress=progress))
-        size = make_task(options.task, scale=options.scale).output_size(reader.size)
+        clock = Clock(restore_masked(video, options, progress))
+        size = make_task(options.task, scale=options.scale).output_size(video.size)
         writer = stack.enter_context(VideoWriter(target, reader, size, overwrite=overwrite))
-        comparison = None if compare is None else Comparison(source, bounds, options, size, progress, stack)
+        comparison = None
+        if compare is not None:
+            others = [open_masked(source, bounds, masks, options.dilate, stack) for _ in range(2)]
+            comparison = Comparison(others[0], others[1], options, size, progress)
         strips = None
         count = 0
         for frame in clock:
@@ -72,31 +81,51 @@ def restore_video(
                     width = (strip.shape[-2], strip.shape[-1])
                     strips = stack.enter_context(VideoWriter(compare, reader, width, overwrite=overwrite))
                 strips.write(strip)
-    return Result(count, clock.seconds, reader.warning)
+    return Result(count, clock.seconds, "; ".join(filter(None, (reader.warning, video.warning))) or None)
+
+
+def restore_masked(video: MaskedVideo, options: Options, progress: Progress) -> Iterator[Tensor]:
+    """As `restore_stream`, of a video whose masks are already dilated."""
+    return restore_stream(video.frames, replace(options, dilate=0), progress=progress, masks=video.masks)
 
 
 def degrade_video(
     source: str | Path,
     target: str | Path,
     task: str = "super-resolution",
-    scale: int = 4,
+    scale: int | None = None,
     bounds: Bounds = (None, None),
     overwrite: bool = False,
+    mask: str | Path | None = None,
+    mask_box: Box | None = None,
 ) -> str | None:
     """Write the clip as the task's inputs look; returns a warning if it could not be read to its end.
 
     Raises: UserError as `restore_video`.
     """
     worker = make_task(task, scale=scale)
-    with VideoReader(source, *bounds) as reader:
-        height, width = reader.size
-        if min(height, width) < scale:
-            raise UserError(f"{source} is {width}x{height}, too small for a scale of {scale}")
-        size = (height // scale, width // scale)
-        with VideoWriter(target, reader, size, overwrite=overwrite, crf=DEGRADED_CRF) as writer:
-            for frame in reader:
-                writer.write(worker.degrade(frame))
-    return reader.warning
+    with ExitStack() as stack:
+        video = open_masked(source, bounds, MaskSource(mask, mask_box), 0, stack)
+        empty = torch.zeros(1, *video.size)
+        try:
+            sample = worker.degrade(empty.expand(3, -1, -1), None if video.masks is None else empty)
+        except ShapeError as error:
+            raise UserError(f"{source}: {error}") from error
+        size = (sample.shape[-2], sample.shape[-1])
+        writer = stack.enter_context(VideoWriter(target, video.reader, size, overwrite=overwrite, crf=DEGRADED_CRF))
+        for frame, hole in _pairs(video):
+            writer.write(worker.degrade(frame, hole))
+    return "; ".join(filter(None, (video.reader.warning, video.warning))) or None
+
+
+def _pairs(video: MaskedVideo) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Each frame with its mask, if there are any.   Raises: UserError if there are more or fewer masks than frames."""
+    holes = None if video.masks is None else Holes(video.masks, video.size, 0, 0)
+    count = 0
+    for count, frame in enumerate(video.frames, 1):
+        yield frame, None if holes is None else holes.take(count - 1).mask
+    if holes is not None:
+        holes.finish(count)
 
 
 class Clock:
@@ -117,23 +146,18 @@ class Clock:
 
 
 class Comparison:
-    """The same clip beside itself: the input enlarged, each frame alone, restored."""
+    """The same clip beside itself: the input (enlarged), each frame alone, restored."""
 
     def __init__(
-        self,
-        source: str | Path,
-        bounds: Bounds,
-        options: Options,
-        size: tuple[int, int],
-        progress: Progress,
-        stack: ExitStack,
+        self, inputs: MaskedVideo, alone: MaskedVideo, options: Options, size: tuple[int, int], progress: Progress
     ) -> None:
-        self.size = size
-        self.inputs = iter(stack.enter_context(VideoReader(source, *bounds)))
-        alone = replace(options, noise="resample", guidance="none")
-        self.alone = restore_stream(stack.enter_context(VideoReader(source, *bounds)), alone, progress=progress)
+        self.size, self.inputs = size, inputs.frames
+        self.label = "input" if inputs.size == size else "input, bicubic"
+        self.alone = restore_masked(alone, replace(options, noise="resample", guidance="none"), progress)
 
     def strip(self, restored: Tensor) -> Tensor:
         """(3, H, W'): the next frame of each, labelled."""
-        enlarged = enlarge(next(self.inputs)[None], self.size)[0].clamp(0, 1)
-        return side_by_side([enlarged, next(self.alone), restored], ["input, bicubic", "each frame alone", "restored"])
+        shown = next(self.inputs)
+        if tuple(shown.shape[-2:]) != self.size:
+            shown = enlarge(shown[None], self.size)[0].clamp(0, 1)
+        return side_by_side([shown, next(self.alone), restored], [self.label, "each frame alone", "restored"])

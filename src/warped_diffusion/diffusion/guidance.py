@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from warped_diffusion.diffusion.link import LEAST_REACH, Link
+from warped_diffusion.diffusion.link import Link
 from warped_diffusion.errors import UserError
 
 
@@ -133,6 +133,9 @@ class DenoisedGuidance:
     k the pixels that the anchor shows: it blurs. The heaviest anchor (the key frame) acts by the first alone (p = 1),
     the previous frame, from which errors would add up from frame to frame, by both in halves (p = 1/2).
 
+    Where an anchor is the truth (`Link.sure`, s in [0, 1]) it is not weighed against the estimate but replaces it: both
+    rates fade by 1 - s, as do those of lighter anchors, and s is added to that of the second term.
+
     Attributes:
         strength: a multiple of the step of `steps`.
         anchors: the frames to compare with, and their weights.
@@ -162,13 +165,16 @@ class DenoisedGuidance:
             )
         step = self.strength * self.steps[solver]
         anchors = []
+        left: Tensor | float = 1.0  # what anchors that know better have left to the others
         for place, link in enumerate(_once(links)):
             rate = step * link.weight
-            if place == 0:
-                anchors.append(Anchor(link, rate / link.gain))
-            else:
-                shown = link.known * (link.reach > LEAST_REACH)
-                anchors.append(Anchor(link, rate / 2 / link.gain, rate / 2 * shown))
+            anchor = Anchor(link, rate / link.gain)
+            if place > 0:
+                anchor = Anchor(link, rate / 2 / link.gain, rate / 2 * link.shown)
+            if link.sure is not None:
+                anchor = _believe(anchor, link.sure * min(1.0, self.strength))
+            anchors.append(Anchor(link, left * anchor.rate, None if anchor.blend is None else left * anchor.blend))
+            left = left if link.sure is None else left * (1 - link.sure * min(1.0, self.strength))
         return tuple(anchors)
 
     def correction(self, denoised: Tensor, anchors: Sequence[Anchor], references: Sequence[Tensor]) -> Tensor:
@@ -198,6 +204,12 @@ def make_guidance(name: str, strength: float = 1.0) -> Guidance:
 def _check_strength(strength: float) -> None:
     if not (isfinite(strength) and strength >= 0):
         raise UserError(f"the strength of guidance must be a number from 0 up, got {strength}: 1 is the default")
+
+
+def _believe(anchor: Anchor, sure: Tensor) -> Anchor:
+    """The anchor, its reference taken for the frame's own estimate as far as it is sure."""
+    blend = sure if anchor.blend is None else sure + anchor.blend * (1 - sure)
+    return Anchor(anchor.link, anchor.rate * (1 - sure), blend)
 
 
 def _once(links: Sequence[Link]) -> tuple[Link, ...]:

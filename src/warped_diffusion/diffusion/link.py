@@ -24,6 +24,9 @@ class Link:
         visible: (H, W) in [0, 1], on the reference's grid: is that pixel still seen in this frame.
         known: (H, W) in [0, 1], on this frame's grid: was that pixel seen in the reference.
         weight: how strongly the reference counts beside the frame's other links.
+        free: (H, W) of 0 and 1, on this frame's grid: the pixels that may be pulled; None for all.
+        true: (H, W) in [0, 1], on the reference's grid: where the reference is no estimate but the truth; None for
+            nowhere.
     """
 
     reference: int
@@ -31,11 +34,25 @@ class Link:
     visible: Tensor
     known: Tensor
     weight: float = 1.0
+    free: Tensor | None = None
+    true: Tensor | None = None
 
     @cached_property
     def mask(self) -> Tensor:
-        """M: (H, W) on the reference's grid, `visible` where the warp reaches into the frame and 0 elsewhere."""
-        return self.visible * self.warp.inside
+        """M: (H, W) on the reference's grid, `visible` where the warp reaches a free pixel and 0 elsewhere."""
+        mask = self.visible * self.warp.inside
+        return mask if self.free is None else mask * (self.warp.apply(self.free[None])[0] != 0)
+
+    @cached_property
+    def shown(self) -> Tensor:
+        """(H, W) in [0, 1], on this frame's grid: the pixels of which the reference has something to say."""
+        shown = self.known * (self.reach > LEAST_REACH)
+        return shown if self.free is None else shown * self.free
+
+    @cached_property
+    def sure(self) -> Tensor | None:
+        """(H, W) in [0, 1], on this frame's grid: how far the reference says the truth there; None for nowhere."""
+        return None if self.true is None else self.brought(self.true[None])[0].clamp(0, 1) * self.shown
 
     @cached_property
     def reach(self) -> Tensor:
@@ -60,5 +77,6 @@ class Link:
         return self.warp.adjoint(self.mask * reference) / self.reach.clamp(min=LEAST_REACH)
 
     def pull(self, residual: Tensor) -> Tensor:
-        """A^T M r: the residual brought back to this frame's grid, half the gradient of e in h."""
-        return self.warp.adjoint(self.mask * residual)
+        """A^T M r: the residual brought back to this frame's free pixels, half the gradient of e in h."""
+        pull = self.warp.adjoint(self.mask * residual)
+        return pull if self.free is None else pull * self.free

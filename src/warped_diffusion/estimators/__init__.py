@@ -1,6 +1,17 @@
-"""Estimators of optical flow, and the motion of a clip from them."""
+"""Estimators of optical flow, and the motion of a clip, of what surrounds its holes, and of an object from them."""
 
+from warped_diffusion.estimators.around import estimate_around
 from warped_diffusion.estimators.estimate import estimate_motion, estimate_pair
 from warped_diffusion.estimators.registry import ESTIMATORS, Estimator, get_estimator
+from warped_diffusion.estimators.tracking import Tracker, track_mask
 
-__all__ = ["ESTIMATORS", "Estimator", "estimate_motion", "estimate_pair", "get_estimator"]
+__all__ = [
+    "ESTIMATORS",
+    "Estimator",
+    "Tracker",
+    "estimate_around",
+    "estimate_motion",
+    "estimate_pair",
+    "get_estimator",
+    "track_mask",
+]

@@ -47,6 +47,15 @@ def to_tensor(frame: VideoFrame) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(upright.transpose(2, 0, 1))).float() / 255
 
 
+def to_alpha(frame: VideoFrame) -> Tensor | None:
+    """Opacity of a decoded frame: (1, H, W) float32 in [0, 1], upright; None if its format has no alpha channel."""
+    if not frame.format.has_palette and not any(part.is_alpha for part in frame.format.components):
+        return None
+    rgba = frame.reformat(format="rgba", threads=1).to_ndarray()
+    upright = np.rot90(rgba[..., 3], round(frame.rotation / 90))
+    return torch.from_numpy(np.ascontiguousarray(upright)).float()[None] / 255
+
+
 def to_frame(picture: Tensor, pixel_format: str) -> VideoFrame:
     """RGB (3, H, W) in [0, 1] as a frame to encode: BT.709, limited range; values beyond are clipped."""
     levels = (picture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)

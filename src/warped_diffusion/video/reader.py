@@ -1,12 +1,13 @@
 """Frames out of a video file, one at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import Self
 
 import av
+from av import VideoFrame
 from torch import Tensor
 
 from warped_diffusion.errors import UserError, WarpedDiffusionError
@@ -25,12 +26,19 @@ class VideoReader:
         path: any file that FFmpeg decodes; its first video stream is read.
         start, stop: read frames start <= index < stop only, either open. Frames before `start` are decoded and
             dropped, which is exact in every file; what lies beyond the end is left out, as in a slice.
+        picture: what to make of each decoded frame, (C, H, W); by default its colours.
     Raises: UserError for a missing file, one that holds no video, or no frame within the range; later, while frames
         are read, if their size changes.
     """
 
-    def __init__(self, path: str | Path, start: int | None = None, stop: int | None = None) -> None:
-        self.path, self.start, self.stop = Path(path), start or 0, stop
+    def __init__(
+        self,
+        path: str | Path,
+        start: int | None = None,
+        stop: int | None = None,
+        picture: Callable[[VideoFrame], Tensor] = to_tensor,
+    ) -> None:
+        self.path, self.start, self.stop, self._picture = Path(path), start or 0, stop, picture
         if self.start < 0 or (stop is not None and stop <= self.start):
             raise UserError(f"the range {start}:{stop} holds no frame: give 0 <= start < stop")
         self.decoded = 0
@@ -63,6 +71,11 @@ class VideoReader:
             return None
         stop = self._total if self.stop is None else min(self.stop, self._total)
         return max(stop - self.start, 1)
+
+    @property
+    def frames_counted(self) -> bool:
+        """Whether `frames_expected` is the file's count, and not worked out from how long it lasts."""
+        return bool(self._stream.frames)
 
     @property
     def whole(self) -> bool:
@@ -106,7 +119,7 @@ class VideoReader:
         try:
             for frame in islice(decode(self._container, self._stream), self.start, self.stop):
                 time = None if frame.pts is None else frame.pts * tick
-                picture = to_tensor(frame)
+                picture = self._picture(frame)
                 if shape is None:
                     shape = picture.shape
                     self._begin(time, turned=frame.rotation % 180 != 0)
