@@ -21,6 +21,5 @@ __all__ = [
     "estimate_motion",
     "restore",
     "restore_video",
-    #    "restore_video",
     "warping_error",
 ]

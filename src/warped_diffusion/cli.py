@@ -77,22 +77,22 @@ def restore(
     from warped_diffusion.restore_video import restore_video
 
     options = Options(
-        task,
-        scale,
-        model,
-        noise,
-        spectrum,
-        guidance,
-        strength,
-        steps,
-        solver,
-        flow,
-        _lanes(lanes),
-        seed,
-        device,
-        fresh,
-        dilate,
-        feather,
+        task=task,
+        scale=scale,
+        model=model,
+        noise=noise,
+        spectrum=spectrum,
+        guidance=guidance,
+        strength=strength,
+        steps=steps,
+        solver=solver,
+        flow=flow,
+        lanes=_lanes(lanes),
+        seed=seed,
+        device=device,
+        fresh=fresh,
+        dilate=dilate,
+        feather=feather,
     )
     box, border = _four(mask_box, "--mask-box"), _four(pad, "--pad")
     with _bar("restoring") as (begin, advance):

@@ -63,12 +63,13 @@ class MaskedVideo:
         reader: the video, opened; its frames are read once.
         source: what is to be filled in.
         grow: pixels by which masks are dilated; the border of a padded frame is not.
+        masked: whether the masks are wanted, or the frames alone.
     Raises: UserError for masks that cannot be read, or of which there are more or fewer than frames (as far as files
         have a count; else, or where they differ by one, it is found out when either ends), ShapeError for masks of
         another size.
     """
 
-    def __init__(self, reader: VideoReader, source: MaskSource, grow: int = 0) -> None:
+    def __init__(self, reader: VideoReader, source: MaskSource, grow: int = 0, masked: bool = True) -> None:
         self.reader, self.source, self.grow = reader, source, check_width("dilate", grow)
         left, top, right, bottom = source.pad or (0, 0, 0, 0)
         self.size = (reader.size[0] + top + bottom, reader.size[1] + left + right)
@@ -77,7 +78,7 @@ class MaskedVideo:
         """(1, H, W) of 0 and 1 for each frame; None if no hole is wanted."""
         self._filled, self._tracker = 0, None  # type: int, Tracker | None
         frames: Iterable[Tensor] = reader
-        if source.wanted:
+        if source.wanted and masked:
             frames, seen = tee(reader)  # the two are read side by side: hardly anything is held
             self.masks = self._padded(self._given(seen))
         self.frames = self._enlarged(frames)
@@ -155,6 +156,8 @@ class MaskedVideo:
         return F.pad(picture, (left, right, top, bottom), value=border)
 
 
-def open_masked(path: str | Path, bounds: Bounds, source: MaskSource, grow: int, stack: ExitStack) -> MaskedVideo:
+def open_masked(
+    path: str | Path, bounds: Bounds, source: MaskSource, grow: int, stack: ExitStack, masked: bool = True
+) -> MaskedVideo:
     """The video of that name and its masks, closed with the stack.   Raises: as `VideoReader` and `MaskedVideo`."""
-    return MaskedVideo(stack.enter_context(VideoReader(path, *bounds)), source, grow)
+    return MaskedVideo(stack.enter_context(VideoReader(path, *bounds)), source, grow, masked)

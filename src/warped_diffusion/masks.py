@@ -32,6 +32,7 @@ def binary(mask: Tensor, size: tuple[int, int], name: str = "the mask") -> Tenso
         name: what to call it in an error.
     Raises: ShapeError if it is not of the frames' size, UserError for values that are not from 0 to 1.
     """
+    mask = mask.cpu()
     if tuple(mask.shape) not in (size, (1, *size)):
         given = f"{mask.shape[-1]}x{mask.shape[-2]}" if mask.ndim in (2, 3) else f"of shape {tuple(mask.shape)}"
         raise ShapeError(

@@ -110,30 +110,29 @@ def restore(
     if frames.ndim != 4 or frames.shape[1] != 3 or not len(frames):
         raise ShapeError(f"frames are (N, 3, h, w) with at least one frame, got {tuple(frames.shape)}")
     options = Options(
-        task,
-        scale,
-        model,
-        noise,
-        spectrum,
-        guidance,
-        strength,
-        steps,
-        solver,
-        flow,
-        lanes,
-        seed,
-        device,
-        fresh,
-        dilate,
-        feather,
+        task=task,
+        scale=scale,
+        model=model,
+        noise=noise,
+        spectrum=spectrum,
+        guidance=guidance,
+        strength=strength,
+        steps=steps,
+        solver=solver,
+        flow=flow,
+        lanes=lanes,
+        seed=seed,
+        device=device,
+        fresh=fresh,
+        dilate=dilate,
+        feather=feather,
     )
     if motion is not None and motion.frames != len(frames):
         raise ShapeError(f"motion is of {motion.frames} frames, the clip has {len(frames)}: give one of the same clip")
     masks = None if mask is None else _of_frames(mask, len(frames))
-    restored = torch.stack(list(restore_stream(frames, options, motion, masks=masks)))
     if mask is not None and not (mask > 0.5).any():
         warnings.warn("the mask is empty: no frame has a hole, and all are given back as they are", stacklevel=2)
-    return restored
+    return torch.stack(list(restore_stream(frames, options, motion, masks=masks)))
 
 
 def restore_stream(
@@ -215,15 +214,14 @@ class _Job:
         self.solver = get_solver(options.solver)
         self.lanes = choose_lanes(options.lanes, self.size, self.device)
         get_estimator(options.flow)
-        self.shot_noise(0)  # a wrong scheme is told at once
+        self.first_noise = self.shot_noise(0)
         whole = Hole(torch.ones(1, *size), torch.ones(1, *size)) if self.task.takes_mask else None
         self.sigmas = karras_sigmas(
             options.steps, *self.model.sigma_range(self.condition(torch.zeros(3, *size), whole))
         )
         self.waiting: deque[tuple[Tensor, Hole | None]] = deque()  # frames that are being restored
-        self.true: dict[
-            int, Tensor
-        ] = {}  # where frames that may be linked to are no estimate; only of those with holes
+        # Where frames that may be linked to are no estimate; only of those with holes.
+        self.true: dict[int, Tensor] = {}
 
     def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
         def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
@@ -237,13 +235,13 @@ class _Job:
     def finished(self, restored: Tensor) -> Tensor:
         """The restored frame, over its input where it had a hole."""
         frame, hole = self.waiting.popleft()
-        return restored if hole is None else composite(frame.cpu(), restored, hole.alpha)
+        return restored if hole is None else composite(frame, restored, hole.alpha)
 
     def inputs(self, frames: Iterable[Tensor], holes: Holes | None) -> Iterator[FrameInput]:
         """What the sampler needs of each frame, made when a lane is free for it."""
         keys, previous, shot, start, index = KeyFrames(), None, 0, 0, -1
-        scheme, positions = self.shot_noise(shot), identity_map(*self.size)
-        for index, frame in enumerate(frames):
+        scheme, positions = self.first_noise, identity_map(*self.size)
+        for index, frame in enumerate(frame.cpu() for frame in frames):
             if tuple(frame.shape) != (3, *self.input_size):
                 expected = (3, *self.input_size)
                 raise ShapeError(f"frame {index} is {tuple(frame.shape)}, expected {expected} like the first one")
@@ -310,7 +308,8 @@ class _Job:
         motion, pair = self.motion, index - 1
         if index >= motion.frames:
             raise ShapeError(f"motion is of {motion.frames} frames, the clip has more: give one of the same clip")
-        return Step(motion.forward[pair], motion.backward[pair], motion.visible[pair], motion.known[pair])
+        fields = (motion.forward, motion.backward, motion.visible, motion.known)
+        return Step(*(field[pair].cpu() for field in fields))
 
     def trusted(
         self, step: Step, previous: Tensor, frame: Tensor, left: Tensor | None = None, came: Tensor | None = None

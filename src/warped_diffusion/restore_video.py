@@ -68,8 +68,8 @@ def restore_video(
         writer = stack.enter_context(VideoWriter(target, reader, size, overwrite=overwrite))
         comparison = None
         if compare is not None:
-            others = [open_masked(source, bounds, masks, options.dilate, stack) for _ in range(2)]
-            comparison = Comparison(others[0], others[1], options, size, progress)
+            inputs, alone = (open_masked(source, bounds, masks, options.dilate, stack, n > 0) for n in range(2))
+            comparison = Comparison(inputs, alone, options, size, progress)
         strips = None
         count = 0
         for frame in clock:
@@ -78,8 +78,8 @@ def restore_video(
             if comparison is not None and compare is not None:
                 strip = comparison.strip(frame)
                 if strips is None:
-                    width = (strip.shape[-2], strip.shape[-1])
-                    strips = stack.enter_context(VideoWriter(compare, reader, width, overwrite=overwrite))
+                    whole = (strip.shape[-2], strip.shape[-1])
+                    strips = stack.enter_context(VideoWriter(compare, reader, whole, overwrite=overwrite))
                 strips.write(strip)
     return Result(count, clock.seconds, "; ".join(filter(None, (reader.warning, video.warning))) or None)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from warped_diffusion.diffusion import Denoiser, FrameInput, Link
 
-STEP = {"euler": 0.3, "dpmpp-2m": 0.3 / 1.5}
+STEP = {"euler": 0.36, "dpmpp-2m": 0.36 / 1.5}
 
 
 def literal_clip(

@@ -126,7 +126,7 @@ def test_denoised_correction_stops_where_the_frames_agree():
     assert torch.equal(correct(DenoisedGuidance(), [link], h, [link.warp.apply(h)]), h)
 
 
-@pytest.mark.parametrize(("solver", "step"), [("euler", 0.3), ("dpmpp-2m", 0.3 / 1.5)])
+@pytest.mark.parametrize(("solver", "step"), [("euler", 0.36), ("dpmpp-2m", 0.36 / 1.5)])
 def test_denoised_step_on_a_still(solver, step):
     """Where A = M = 1 the residual shrinks by the calibrated step times the strength."""
     h, reference = randn(2, CHANNELS, HEIGHT, WIDTH, seed=0)
@@ -143,10 +143,10 @@ def test_the_key_frame_pulls_and_the_previous_frame_does_half_and_half():
     key = Link(2, Warp(still, SIZE), everything, everything)
     previous = Link(8, Warp(still, SIZE), everything, known, weight=0.5)
     of_key, of_previous = DenoisedGuidance().prepare(9, [previous, key], "euler")
-    torch.testing.assert_close(of_key.rate, 0.3 * everything)
+    torch.testing.assert_close(of_key.rate, 0.36 * everything)
     assert of_key.blend is None
-    torch.testing.assert_close(of_previous.rate, 0.075 * everything)
-    torch.testing.assert_close(of_previous.blend, 0.075 * known)
+    torch.testing.assert_close(of_previous.rate, 0.09 * everything)
+    torch.testing.assert_close(of_previous.blend, 0.09 * known)
 
 
 def test_a_blend_at_full_rate_gives_the_reference_where_it_arrives():

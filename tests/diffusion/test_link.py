@@ -49,6 +49,17 @@ def test_the_error_counts_only_what_a_free_pixel_can_change():
     torch.testing.assert_close(2 * link.pull(link.residual(denoised, reference)), free.grad * box())
 
 
+def test_the_calibrated_step_does_not_depend_on_the_share_of_the_frame_that_is_free():
+    """A difference of one in all free pixels, on a still: each is moved as far, however many there are."""
+    still = Motion.analytic(2, SIZE)
+    moves = []
+    for free in (None, box()):
+        one = torch.ones(3, *SIZE) if free is None else free.expand(3, *SIZE)
+        link = Link(0, Warp(still.forward[0], SIZE), still.visible[0], still.known[0], free=free)
+        moves.append(corrected(NetworkGuidance(), link, one, torch.zeros(3, *SIZE))[:, 8, 10])
+    torch.testing.assert_close(moves[0], moves[1])
+
+
 def test_the_truth_replaces_the_estimate():
     """A still: where the reference is the truth the corrected estimate is the reference, elsewhere it is as ever."""
     still = Motion.analytic(2, SIZE)
@@ -63,7 +74,7 @@ def test_the_truth_replaces_the_estimate():
     torch.testing.assert_close(after[..., 12:], reference[..., 12:])
     torch.testing.assert_close(after[..., :12], ever[..., :12])
     weak = denoised - corrected(DenoisedGuidance(strength=0.5), links[0], denoised, reference)
-    torch.testing.assert_close(weak[..., 12:], (0.5 + 0.5 * 0.15) * reference[..., 12:] + 0.425 * denoised[..., 12:])
+    torch.testing.assert_close(weak[..., 12:], (0.5 + 0.5 * 0.18) * reference[..., 12:] + 0.41 * denoised[..., 12:])
 
 
 def test_two_references_that_are_the_truth_do_not_overshoot():

@@ -1,6 +1,8 @@
 """Noise carried through a map arrives white: covariances as dense matrices, column by column, no sampling."""
 
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -124,6 +126,20 @@ def test_whole_pixels_are_carried_unchanged():
     transport = Transport(grid() + torch.tensor([2.0, -3.0]).double(), LATTICE)
     carried = transport.complete(transport.apply(pair(white)), torch.full((2, *SIZE), torch.nan))
     assert (carried - white[:, 2 : 2 + SIZE[0], 8 : 8 + SIZE[1]]).abs().max() < 1e-5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_process_has_threads_of_its_own():
+    """A pool that was made before the fork has none in the child, and would wait for ever."""
+    transport = Transport(SMOOTH["swirl"], LATTICE)
+    values = torch.zeros(4, *SIZE, dtype=torch.float64)
+    transport.gram(values)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        transport.gram(values)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 @pytest.mark.parametrize(("name", "best"), [("zoom out", 1 / 1.6**2), ("rotation", 2 / (1 + 0.5 + 0.75**0.5))])

@@ -204,3 +204,10 @@ def test_the_rate_rises_holds_and_falls_to_nothing(packed):
 def test_missing_pictures_are_one_sentence(packed, tmp_path):
     with pytest.raises(UserError, match="no packed pictures in"):
         train(tiny_config(packed, pictures=str(tmp_path / "nowhere"), out=str(tmp_path / "run")))
+
+
+def test_a_checkpoint_of_another_task_is_one_sentence(packed, tmp_path):
+    out = str(tmp_path / "run")
+    train(tiny_config(packed, out=out, steps=1))
+    with pytest.raises(UserError, match="another network or task"):
+        train(tiny_config(packed, task="inpainting", out=out, steps=2))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark, machine
 from warped_diffusion.bench.warps import timings
+from warped_diffusion.errors import UserError
 from warped_diffusion.estimators import estimate_motion
 from warped_diffusion.flow import MOTIONS, Motion, compose, identity_map, known_motion
 from warped_diffusion.metrics import (
@@ -141,7 +142,14 @@ def noise(options: Options) -> Report:
 
 
 def compare(options: Options, effort: Effort) -> Report:
-    """The benchmark at any effort. Schemes are measured on all cores, warps are timed alone."""
+    """The benchmark at any effort. Schemes are measured on all cores, warps are timed alone.
+
+    Raises: UserError for an option that it cannot use.
+    """
+    if options.device != "cpu":
+        raise UserError(f"noise is made on the CPU: leave out --device {options.device}")
+    if options.batch < 1 or options.repeats < 1:
+        raise UserError(f"--batch is {options.batch} and --repeats {options.repeats}: give at least 1 of each")
     every = options.spectrum in (None, "all")
     spectra = list(SPECTRA.values()) if every else [get_spectrum(options.spectrum or "")]
     paths, schemes = courses(effort), (*SCHEMES, PLAIN)

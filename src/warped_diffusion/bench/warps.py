@@ -43,7 +43,7 @@ def timings(options: Options, channels: int, sides: tuple[int, ...]) -> tuple[Ta
         "one call; random functions and maps are made beforehand",
         "direct sum: of cosines as printed, blocks of positions, float32, products of matrices, on "
         f"{torch.get_num_threads()} threads; where nothing else is said a warp takes one thread, for the sake of its "
-        "last bits, except that gp does several transforms at a time, one on each core",
+        "last bits, except that gp does several transforms at a time, one on each of up to four cores",
         f"direct sum over random features at {sides[-1]}×{sides[-1]}, same threads: {ratio:.1f} times as long (at "
         f"least 20): {'met' if ratio >= 20 else 'NOT MET'}; the two differ by {off:.1e} of the field's deviation, the "
         f"sum in float64 (at most 1e-5): {'met' if off <= 1e-5 else 'NOT MET'}",

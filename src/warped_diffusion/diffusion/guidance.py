@@ -117,7 +117,8 @@ class NetworkGuidance:
         e = link.error(residual)
         scale = torch.where(e > 0, lam / e.sqrt(), 0)
         if self.variant == "calibrated":
-            scale = scale * sqrt(denoised.numel() / self.paper_elements)
+            pixels = denoised[0].numel() if link.free is None else float(link.free.sum())  # those that e sums over
+            scale = scale * sqrt(pixels * len(denoised) / self.paper_elements)
         return scale * 2 * link.pull(residual)
 
 
@@ -149,7 +150,7 @@ class DenoisedGuidance:
     through_network: ClassVar[bool] = False
     # A multistep solver extrapolates from the previous, corrected estimate, and so amplifies a fresh correction, by
     # 1 + 1/(2r) or about 1.5: its step is smaller by as much.
-    steps: ClassVar[dict[str, float]] = {"euler": 0.3, "dpmpp-2m": 0.3 / 1.5}
+    steps: ClassVar[dict[str, float]] = {"euler": 0.36, "dpmpp-2m": 0.36 / 1.5}
 
     def __post_init__(self) -> None:
         _check_strength(self.strength)

@@ -9,13 +9,10 @@ from torch import Tensor
 
 from warped_diffusion.errors import UserError
 from warped_diffusion.noise.lattice import Lattice
-from warped_diffusion.noise.positions import check_finite, check_shape
+from warped_diffusion.noise.positions import FAR, check_finite, check_shape
 from warped_diffusion.noise.random_features import RandomFeatures
 from warped_diffusion.noise.seeds import Seed
 from warped_diffusion.noise.spectra import Spectrum, get_spectrum
-
-FAR = 1e9
-"""Pixels: positions further away are taken to be this far, where float64 still tells a millionth of a pixel."""
 
 
 class Representation(Protocol):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion.flow.maps import displacement, identity_map
-from warped_diffusion.noise.field import FAR, GaussianField
+from warped_diffusion.noise.field import GaussianField
 from warped_diffusion.noise.lattice import amplitude
 from warped_diffusion.noise.polygons import Array, pixel_outlines, points_inside
 from warped_diffusion.noise.positions import check_finite, check_shape, item_by_item
@@ -54,7 +54,7 @@ class Integral:
 
     def _summed(self, positions: Tensor) -> Tensor:
         """White noise for one map (H, W, 2): (C, H, W) float32."""
-        corners = pixel_outlines(positions.clamp(-FAR, FAR))
+        corners = pixel_outlines(positions)
         outlines = ((corners + 0.5) * FINER - 0.5).flatten(2).numpy()
         noise = [self._within(part) for part in _parted(_within_reach(outlines))]
         return torch.from_numpy(np.concatenate(noise, axis=1)).unflatten(1, tuple(positions.shape[:2]))

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from warped_diffusion.errors import ShapeError, UserError
 
+FAR = 1e9
+"""Pixels: positions further away are taken to be this far, where float64 still tells a millionth of a pixel."""
+
 
 def check_shape(positions: Tensor, size: tuple[int, int] | None = None) -> None:
     """Raise ShapeError unless the positions are (..., H, W, 2), with (H, W) = `size` where that is given."""
@@ -39,5 +42,5 @@ def item_by_item(read: Callable[[Tensor], Tensor], positions: Tensor, channels: 
     count = noise[..., 0, 0, 0].numel()
     items = positions.detach().reshape(count, height, width, 2)
     for item, target in zip(items, noise.view(count, channels, height, width), strict=True):
-        target.copy_(read(item.cpu().double()))
+        target.copy_(read(item.cpu().double().clamp(-FAR, FAR)))
     return noise

@@ -12,8 +12,8 @@ Seed = int | Sequence[int]
 """An integer, or a key such as (seed, shot) or (seed, shot, frame); all of them zero or greater."""
 
 FILL, SUBPIXELS, FRESH = 2**31, 2**31 + 1, 2**31 + 2
-"""Third entries of a key, that no frame's number reaches: what fills up carried noise, noise between the pixels, noise
-drawn anew in every frame."""
+"""Entries of a key that no frame's number reaches: what fills up carried noise, noise between the pixels, noise drawn
+anew in every frame."""
 
 
 def keyed(seed: Seed) -> np.random.Generator:

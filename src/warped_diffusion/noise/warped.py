@@ -7,7 +7,7 @@ from torch import Tensor
 from warped_diffusion.errors import UserError
 from warped_diffusion.flow.maps import displacement, identity_map
 from warped_diffusion.noise.lattice import Lattice, amplitude, lattice_size
-from warped_diffusion.noise.positions import check_finite, check_shape, item_by_item
+from warped_diffusion.noise.positions import FAR, check_finite, check_shape, item_by_item
 from warped_diffusion.noise.seeds import FILL, standard_normal
 from warped_diffusion.noise.spectra import Spectrum, White, get_spectrum
 from warped_diffusion.noise.transport import Transport, pair
@@ -23,7 +23,7 @@ class Warped:
     r"""Every frame starts from one random function, carried along by the motion, ξ(P_j(x)).   [paper, §3.1]
 
     Read through a map that stretches or turns it, a function's noise is no longer the noise that the network knows, and
-    smooth noise is taken for content. So it goes through a `Transport`, which keeps it white whatever the map, and what
+    smooth noise is taken for content. So it goes through a `Transport`, which keeps it white, and what
     the first frame's noise cannot give (the fine grain of a picture that grows, the corners of a band that turned, a
     place that the map tears) is filled by a second white noise. That one is carried from frame to frame where
     `backward` is given, by the same means, and otherwise stays with the screen. Another spectrum than white is a filter
@@ -68,7 +68,7 @@ class Warped:
         check_shape(backward, self._size)
         check_finite(backward)
         self._last = index
-        step = _beyond(backward.detach().cpu().double(), self._rim)
+        step = _beyond(backward.detach().cpu().double().clamp(-FAR, FAR), self._rim)
         height, width = self._fill.shape[-2:]
         canvas = standard_normal((*self._key, FILL, index), (self._even, *self._fill_size))
         inner = canvas[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from warped_diffusion.diffusion import precondition
+from warped_diffusion.errors import UserError
 from warped_diffusion.models import embedded
 from warped_diffusion.models.embedded import EmbeddedDenoiser
 from warped_diffusion.training.config import TrainConfig
@@ -97,8 +98,11 @@ class Run:
         if path.is_file():
             state = torch.load(path, weights_only=True)
             self.step = state["step"]
-            for name in ("denoiser", "average", "optimizer"):
-                getattr(self, name).load_state_dict(state[name])
+            try:
+                for name in ("denoiser", "average", "optimizer"):
+                    getattr(self, name).load_state_dict(state[name])
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise UserError(f"{path} is of a run with another network or task: give another --out") from error
 
     def export(self, path: Path) -> None:
         """Writes the averaged weights; task, spectra and parameterisation stand in the file's metadata."""
@@ -132,7 +136,8 @@ def trim_log(path: Path, step: int) -> None:
     """Leaves the lines of the loss log up to `step`: a killed run may have written more, the last one in part."""
     if path.is_file():
         lines = path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        whole = (line for line in lines if line.startswith("{") and line.endswith("}\n"))
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
         path.with_suffix(".part").write_text("".join(kept))
         os.replace(path.with_suffix(".part"), path)
 
