@@ -10,6 +10,7 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.masks import FAR, random_masks
 from warped_diffusion.tasks import (
     TASKS,
+    TOLERANCE,
     Inpainting,
     SuperResolution,
     area_average,
@@ -233,3 +234,23 @@ def test_a_task_takes_a_mask_or_refuses_it():
             call(picture, mask[..., :8, :])
     with pytest.raises(UserError, match="task 'inpainting' keeps the frame's size and has no scale, got 4"):
         make_task("inpainting", scale=4)
+
+
+def test_an_estimate_is_brought_to_the_input_and_its_detail_is_left_alone():
+    task = make_task("super-resolution", 4)
+    truth = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+    condition = task.condition(area_average(truth, 4))
+    picture = condition["picture"]
+    detail = truth - torch.nn.functional.interpolate(area_average(truth, 4), scale_factor=4.0)  # averages to nothing
+    torch.testing.assert_close(task.agree(picture + detail, condition), picture + detail, rtol=0, atol=1e-5)
+    torch.testing.assert_close(task.agree(picture + 0.01, condition), picture + 0.01)  # within the input's own noise
+    torch.testing.assert_close(task.agree(picture - 0.3, condition), picture - 4 * TOLERANCE, rtol=0, atol=1e-5)
+
+
+def test_outside_the_holes_an_estimate_is_the_input():
+    task, mask = make_task("inpainting"), torch.zeros(1, 1, 16, 20)
+    mask[..., 4:9, 5:12] = 1
+    frame = torch.rand(1, 3, 16, 20, generator=torch.Generator().manual_seed(0))
+    estimate = torch.full((1, 3, 16, 20), 0.25)
+    agreed = task.agree(estimate, task.condition(frame, mask))
+    assert torch.equal(agreed, torch.where(mask > 0, estimate, frame * 2 - 1))

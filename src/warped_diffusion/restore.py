@@ -219,22 +219,25 @@ class _Job:
         self.sigmas = karras_sigmas(
             options.steps, *self.model.sigma_range(self.condition(torch.zeros(3, *size), whole))
         )
-        self.waiting: deque[tuple[Tensor, Hole | None]] = deque()  # frames that are being restored
+        # Frames that are being restored, with their holes and conditions.
+        self.waiting: deque[tuple[Tensor, Hole | None, Condition]] = deque()
         # Where frames that may be linked to are no estimate; only of those with holes.
         self.true: dict[int, Tensor] = {}
 
     def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
         def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-            denoised = self.model.denoiser(noisy, sigma, condition)
+            denoised = self.task.agree(self.model.denoiser(noisy, sigma, condition), condition)
             progress(len(noisy))
             return denoised
 
         states = sample(denoise, self.inputs(frames, holes), self.sigmas, self.solver, self.guidance, self.lanes)
-        return (self.finished(((state + 1) / 2).clamp(0, 1).cpu()) for state in states)
+        return (self.finished(state) for state in states)
 
-    def finished(self, restored: Tensor) -> Tensor:
-        """The restored frame, over its input where it had a hole."""
-        frame, hole = self.waiting.popleft()
+    def finished(self, state: Tensor) -> Tensor:
+        """The restored frame, over its input where it had a hole; what guidance added against the input taken off."""
+        frame, hole, condition = self.waiting.popleft()
+        state = self.task.agree(state[None], {name: value[None] for name, value in condition.items()})[0]
+        restored = ((state + 1) / 2).clamp(0, 1).cpu()
         return restored if hole is None else composite(frame, restored, hole.alpha)
 
     def inputs(self, frames: Iterable[Tensor], holes: Holes | None) -> Iterator[FrameInput]:
@@ -263,7 +266,7 @@ class _Job:
             noise = scheme.frame(index - start, positions, backward).to(self.device)
             is_key = keys.key_index == index
             self.remember(index, keys.key_index, hole, links)
-            self.waiting.append((frame, hole))
+            self.waiting.append((frame, hole, condition))
             yield FrameInput(noise, condition, links, self.model.start(condition), is_key)
             previous = seen
         if holes is not None:
