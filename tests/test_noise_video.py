@@ -8,6 +8,7 @@ import cv2
 import pytest
 import torch
 
+from tests.test_cli import frames_of, run
 from warped_diffusion import cli
 from warped_diffusion.flow import identity_map, known_motion
 from warped_diffusion.noise import GaussianField
@@ -29,23 +30,10 @@ def clip(tmp_path_factory) -> Path:
     return path
 
 
-def run(monkeypatch, *arguments: object) -> int:
-    """The exit code of `warped-diffusion noise ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["warped-diffusion", "noise", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
-
-
-def frames_of(path: Path) -> torch.Tensor:
-    with VideoReader(path) as reader:
-        return torch.stack(list(reader))
-
-
 def test_a_known_motion_is_written_as_the_field_along_it(monkeypatch, tmp_path, capsys):
     target = tmp_path / "out.mp4"
     options = ["--motion", "shift", "--frames", 3, "--size", "48x32", "--seed", 5]
-    assert run(monkeypatch, target, *options) == 0
+    assert run(monkeypatch, "noise", target, *options) == 0
     assert capsys.readouterr().out.strip() == str(target)
     field = GaussianField(1, (32, 48), seed=(5, 0))
     expected = torch.stack([field(known_motion("shift", 3, (32, 48)).positions(j)) for j in range(3)])
@@ -62,7 +50,7 @@ def test_color_has_three_channels_and_every_scheme_is_taken(tmp_path):
 
 def test_a_clip_is_followed(monkeypatch, clip, tmp_path):
     target, sheet = tmp_path / "out.mp4", tmp_path / "sheet.png"
-    assert run(monkeypatch, clip, target, "--sheet", sheet, "--range", ":4", "--size", "80x64") == 0
+    assert run(monkeypatch, "noise", clip, target, "--sheet", sheet, "--range", ":4", "--size", "80x64") == 0
     assert frames_of(target).shape == (4, 3, 64, 80)
     with VideoReader(target) as reader:
         assert reader.frame_rate == 25
@@ -130,7 +118,7 @@ def test_bad_input_gets_one_sentence_and_nothing_half_written(monkeypatch, clip,
         (tmp_path / name).write_bytes(b"mine")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, *arguments) == 2
+    assert run(monkeypatch, "noise", *arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert sentence in captured.err

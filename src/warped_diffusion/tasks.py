@@ -84,7 +84,7 @@ TOLERANCE = 0.0175
 """Model units, per factor: by so much an estimate may contradict a pixel of the input, 18 levels of 255 at 8x.
 
 What was made up in one frame does not average to nothing on the grid of the next, which lies elsewhere in the picture.
-Held to 2.5 levels, the error to the first frame grows eightfold; with none, ghosts and specks of colour stay.
+Held to 2.5 levels, the error to the first frame grows up to eightfold; let go, ghosts and specks of colour stay.
 """
 
 

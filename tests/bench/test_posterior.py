@@ -152,7 +152,7 @@ def test_the_table_says_what_was_asked_and_whether_it_was_met():
     table = rows(
         {(8, "white"): good, (8, "squared-exponential"): good | {names[3]: Figure(-5.0, 0.1)}}, embedded.SPECTRA
     )
-    assert [row[-1] for row in table] == [None, None, "yes", "NO", "yes", "yes", None, None, "yes"]
+    assert [row[-1] for row in table] == [None, None, "yes", "NO", "yes", "yes", "yes", None, "yes"]
     assert table[2] == ["8×", names[2], 0.8, 0.1, 0.8, 0.1, "at least 0.7", "yes"]
     assert rows({(4, "white"): good}, ("white",))[2][-2:] == ["at least 1", "NO"]
     assert asked(-4, -2) == "−4 to −2"

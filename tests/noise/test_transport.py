@@ -17,8 +17,8 @@ CENTRE = ORIGIN + torch.tensor([5.5, 4.5], dtype=torch.float64)
 
 # Largest eigenvalue of the covariance's error. Up to lambda = 1.5 the polynomials hold lambda p^2 + q^2 = 1 within
 # 0.003, up to 1.9, where a swirl of three pixels' radius gets to, within 0.03. Pixels that jump about reach 3.
-WHITE = 0.03
-ROUGHLY_WHITE = 0.3
+WHITE, SWIRLED = 0.01, 0.03
+ROUGHLY_WHITE, JITTERED = 0.08, 0.3
 
 
 def grid() -> torch.Tensor:
@@ -99,14 +99,14 @@ def test_gram_is_a_times_its_transpose(name):
 @pytest.mark.parametrize("name", SMOOTH)
 def test_noise_through_a_smooth_map_is_white(name):
     error = covariance(Transport(SMOOTH[name], LATTICE)) - torch.eye(PIXELS)
-    assert torch.linalg.matrix_norm(error, 2) < WHITE
+    assert torch.linalg.matrix_norm(error, 2) < (SWIRLED if name == "swirl" else WHITE)
 
 
 @pytest.mark.parametrize("name", ROUGH)
 def test_noise_through_a_map_that_folds_or_collapses_is_white(name):
     error = covariance(Transport(ROUGH[name], LATTICE)) - torch.eye(PIXELS)
-    assert error.diagonal().abs().mean() < WHITE / 3
-    assert torch.linalg.matrix_norm(error, 2) < ROUGHLY_WHITE
+    assert error.diagonal().abs().mean() < WHITE
+    assert torch.linalg.matrix_norm(error, 2) < (JITTERED if name == "jitter" else ROUGHLY_WHITE)
 
 
 def test_without_completion_it_would_not_be_white():

@@ -16,7 +16,7 @@ SIZE, CHANNELS, FRAMES = (72, 96), 4, 6
 VALUES = CHANNELS * SIZE[0] * SIZE[1]
 SIGMAS = 4  # standard errors that a statistic of true noise may be off by
 COMPLETION = 0.004  # what the polynomials of the completion may add to a variance
-KEPT = 0.87  # of the best possible coherence; the swirl, of 8 degrees a frame and 18 pixels in radius, is the hardest
+KEPT, SWIRLED = 0.96, 0.87  # of the best possible coherence; a swirl by 8 degrees a frame, 18 pixels in radius, is hard
 
 
 def play(name: str, spectrum: str, seed: int = 0) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -39,9 +39,10 @@ def test_noise_keeps_its_statistics_and_follows(name, spectrum):
     assert abs(float(neighbour_correlation(last)) - neighbours) < SIGMAS * error
     assert abs(float(whitened_flatness(last, density)) - 1) < SIGMAS * flatness_error(CHANNELS, SIZE)
     best = coherence_reference(positions, density)
-    assert coherence(frames[0], last, positions) > KEPT * best
+    kept = SWIRLED if name == "swirl" else KEPT
+    assert coherence(frames[0], last, positions) > kept * best
     step = known_motion(name, FRAMES, SIZE).backward
-    assert coherence(frames[-2], last, step) > KEPT * coherence_reference(step, density)
+    assert coherence(frames[-2], last, step) > kept * coherence_reference(step, density)
 
 
 def test_what_the_first_frame_cannot_give_is_carried_from_frame_to_frame():

@@ -50,6 +50,20 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     return inner + moved.movedim(-3, -1)
 
 
+def extend_map(positions: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
+    """A map continued beyond its edges, where the displacement of the nearest edge pixel holds.
+
+    Args:
+        positions: (H, W, 2).
+        margins: pixels to add (left, right, top, bottom).
+    Returns: (top + H + bottom, left + W + right, 2), still in the coordinates of the first grid.
+    """
+    left, _, top, _ = margins
+    moved = F.pad(displacement(positions).movedim(-1, 0)[None], margins, mode="replicate")[0].movedim(0, -1)
+    height, width = moved.shape[:2]
+    return identity_map(height, width, moved.device, moved.dtype) - moved.new_tensor([left, top]) + moved
+
+
 def interpolate(values: Tensor, positions: Tensor) -> Tensor:
     """Values of a smooth field at the positions: bilinear, the nearest edge pixel's value beyond the frame.
 

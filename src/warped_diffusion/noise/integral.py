@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from warped_diffusion.flow.maps import displacement, identity_map
+from warped_diffusion.flow.maps import extend_map
 from warped_diffusion.noise.field import GaussianField
-from warped_diffusion.noise.lattice import amplitude
+from warped_diffusion.noise.lattice import filtered
 from warped_diffusion.noise.polygons import Array, pixel_outlines, points_inside
 from warped_diffusion.noise.positions import check_finite, check_shape, item_by_item
 from warped_diffusion.noise.seeds import SUBPIXELS
@@ -77,12 +76,8 @@ class Integral:
         """Noise of the spectrum for one map (H, W, 2): (C, H, W) float64."""
         (height, width), (top, left) = self._size, ((p - n) // 2 for p, n in zip(self._period, self._size, strict=True))
         bottom, right = self._period[0] - height - top, self._period[1] - width - left
-        moved = displacement(positions).movedim(-1, 0)[None]
-        moved = F.pad(moved, (left, right, top, bottom), mode="replicate")[0].movedim(0, -1)
-        corner = positions.new_tensor([left, top])
-        white = self._summed(identity_map(*self._period, dtype=positions.dtype) - corner + moved)
-        modes = torch.fft.fft2(white.double()) * amplitude(self._spectrum, self._period)
-        return torch.fft.ifft2(modes).real[:, top : top + height, left : left + width]
+        white = self._summed(extend_map(positions, (left, right, top, bottom)))
+        return filtered(white, self._spectrum)[:, top : top + height, left : left + width]
 
 
 def _within_reach(outlines: Array) -> Array:

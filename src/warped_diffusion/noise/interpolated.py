@@ -1,5 +1,6 @@
 """Noise moved as one moves a picture, by the nearest pixel or a bilinear mean: both harm it, and are yardsticks."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from warped_diffusion.noise.positions import check_finite, check_shape, item_by_
 from warped_diffusion.noise.spectra import Spectrum
 
 
-class Interpolated:
+class Interpolated(ABC):
     """The first frame's noise, read at P_j(x) by a kernel; beyond that frame its canvas goes on, and then repeats.
 
     With either spectrum it is the pixels of the correlated canvas that are moved.
@@ -44,8 +45,9 @@ class Interpolated:
         corner = positions.floor()
         return corner, positions - corner
 
+    @abstractmethod
     def _share(self, part: Tensor, step: int) -> Tensor:
-        raise NotImplementedError
+        """The weight along one axis of the pixel `step` after the first, of a position `part` beyond that."""
 
 
 class Nearest(Interpolated):

@@ -37,6 +37,12 @@ def amplitude(spectrum: Spectrum, size: tuple[int, int]) -> Tensor:
     return (power / power.mean()).sqrt()
 
 
+def filtered(white: Tensor, spectrum: Spectrum) -> Tensor:
+    """White noise (C, h, w) on a periodic lattice, h and w odd, brought to the spectrum: the same shape, float64."""
+    size = (white.shape[-2], white.shape[-1])
+    return torch.fft.ifft2(torch.fft.fft2(white.double()) * amplitude(spectrum, size)).real
+
+
 class Lattice:
     r"""ξ(x) = Σ_k c_k·exp(i·k·x), c the Fourier transform of a white image times √spectrum; periodic.
 

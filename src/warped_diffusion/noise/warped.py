@@ -1,12 +1,10 @@
 """Noise that follows the picture and keeps its statistics whatever the motion: the scheme called gp."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion.errors import UserError
-from warped_diffusion.flow.maps import displacement, identity_map
-from warped_diffusion.noise.lattice import Lattice, amplitude, lattice_size
+from warped_diffusion.flow.maps import extend_map
+from warped_diffusion.noise.lattice import Lattice, amplitude, filtered, lattice_size
 from warped_diffusion.noise.positions import FAR, check_finite, check_shape, item_by_item
 from warped_diffusion.noise.seeds import FILL, standard_normal
 from warped_diffusion.noise.spectra import Spectrum, White, get_spectrum
@@ -35,8 +33,12 @@ class Warped:
     def __init__(self, channels: int, size: tuple[int, int], spectrum: str | Spectrum, seed: int, shot: int) -> None:
         self._channels, self._size, self._key = channels, size, (seed, shot)
         self._spectrum = get_spectrum(spectrum)
-        self._rim = 0 if isinstance(self._spectrum, White) else RIM
-        height, width = (n + 2 * self._rim for n in size)
+        self._white = isinstance(self._spectrum, White)
+        # The grid that white noise is made on has odd sides where it is to be filtered (see `lattice_size`).
+        odd = (RIM, RIM + 1 - size[1] % 2, RIM, RIM + 1 - size[0] % 2)
+        self._margins = (0, 0, 0, 0) if self._white else odd
+        left, right, top, bottom = self._margins
+        height, width = size[0] + top + bottom, size[1] + left + right
         self._base = Lattice.draw(channels, size, White(), self._key, None)
         self._fill_size = lattice_size((height, width), (MARGIN, MARGIN))
         self._even = channels + channels % 2
@@ -55,9 +57,12 @@ class Warped:
         whole = Transport(positions, lattice)
         if whole.is_translation:
             return whole.apply(self._base.modes * amplitude(self._spectrum, lattice))[: self._channels]
-        transport = Transport(_beyond(positions, self._rim), lattice) if self._rim else whole
-        white = transport.complete(transport.apply(self._base.modes), self._fill)
-        return _cropped(_filtered(white, self._spectrum), self._rim)[: self._channels]
+        transport = whole if self._white else Transport(extend_map(positions, self._margins), lattice)
+        white = transport.complete(transport.apply(self._base.modes), self._fill)[: self._channels]
+        if self._white:
+            return white
+        height, width = self._size
+        return filtered(white, self._spectrum)[:, RIM : RIM + height, RIM : RIM + width]
 
     def _advance(self, index: int, backward: Tensor | None) -> None:
         """Carries the fill from the frame before to frame `index`."""
@@ -68,36 +73,12 @@ class Warped:
         check_shape(backward, self._size)
         check_finite(backward)
         self._last = index
-        step = _beyond(backward.detach().cpu().double().clamp(-FAR, FAR), self._rim)
+        step = extend_map(backward.detach().cpu().double().clamp(-FAR, FAR), self._margins)
         height, width = self._fill.shape[-2:]
         canvas = standard_normal((*self._key, FILL, index), (self._even, *self._fill_size))
         inner = canvas[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
         fresh = inner.clone()  # what lies around it is fresh as well, and independent of it
         inner.copy_(self._fill)
-        transport = Transport(step + (MARGIN + self._rim), self._fill_size)
+        corner = step.new_tensor([MARGIN + self._margins[0], MARGIN + self._margins[2]])
+        transport = Transport(step + corner, self._fill_size)
         self._fill = transport.complete(transport.apply(pair(canvas)), fresh)
-
-
-def _beyond(positions: Tensor, rim: int) -> Tensor:
-    """A map (H, W, 2) continued `rim` pixels beyond its edges, in the coordinates of the first grid.
-
-    Beyond the frame the displacement of the nearest edge pixel holds.
-    """
-    if not rim:
-        return positions
-    moved = F.pad(displacement(positions).movedim(-1, 0)[None], (rim,) * 4, mode="replicate")[0].movedim(0, -1)
-    return identity_map(moved.shape[0], moved.shape[1], dtype=moved.dtype) - rim + moved
-
-
-def _filtered(white: Tensor, spectrum: Spectrum) -> Tensor:
-    """White noise (C, H, W) brought to the spectrum; the grid's opposite edges count as neighbours."""
-    if isinstance(spectrum, White):
-        return white
-    height, width = white.shape[-2:]
-    padded = F.pad(white, (0, 1 - width % 2, 0, 1 - height % 2))
-    size = (padded.shape[-2], padded.shape[-1])
-    return torch.fft.ifft2(torch.fft.fft2(padded) * amplitude(spectrum, size)).real[..., :height, :width]
-
-
-def _cropped(values: Tensor, rim: int) -> Tensor:
-    return values[..., rim : values.shape[-2] - rim, rim : values.shape[-1] - rim]
