@@ -1,6 +1,5 @@
 """The noise verb as a user meets it: clips and sheets of noise, refusals in one sentence, nothing half-written."""
 
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 import torch
 
 from tests.test_cli import frames_of, run
-from warped_diffusion import cli
 from warped_diffusion.flow import identity_map, known_motion
 from warped_diffusion.noise import GaussianField
 from warped_diffusion.noise_video import DECIBELS, NOWHERE, REACH, Options, _Kept, draw_sheet, noise_video
