@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from warped_diffusion.diffusion import precondition
 from warped_diffusion.diffusion.contract import Condition
@@ -79,7 +80,7 @@ def load(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype = to
         denoiser.network.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not a file of embedded weights: {error}") from error
-    denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget it
+    convert_conv2d_weight_memory_format(denoiser, torch.channels_last)
     return denoiser.eval().requires_grad_(False).to(device, dtype)
 
 

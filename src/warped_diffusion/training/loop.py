@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from warped_diffusion.diffusion import precondition
 from warped_diffusion.errors import UserError
@@ -62,7 +63,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
         self.denoiser = EmbeddedDenoiser(config.network, config.task)
-        self.denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget it
+        convert_conv2d_weight_memory_format(self.denoiser, torch.channels_last)
         if config.warm_start:
             embedded.take_over(self.denoiser, Path(config.warm_start))
         self.average = EmbeddedDenoiser(config.network, config.task)
