@@ -87,9 +87,8 @@ class Transport:
         """White noise from `carried` = A w and an independent white `fill`: (C, H, W) float64 each, C even."""
         if self.is_translation:
             return carried
-        once = self.gram(torch.cat([carried, fill]))
-        gap, missing = carried - once[: len(carried)], fill - once[len(carried) :]
-        return carried + gap / 2 + ROOT * missing + (1 - ROOT) * (missing - self.gram(missing))
+        mixed = carried / 2 + ROOT * fill + (1 - ROOT) * (fill - self.gram(fill))
+        return carried + mixed - self.gram(mixed)  # p(C) carried + q(C) fill, both polynomials' factor e taken out
 
     def _read(self, modes: Tensor) -> Tensor:
         values = self._transform(2, modes).reshape(-1, *self.grid)
