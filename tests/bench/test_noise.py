@@ -23,6 +23,7 @@ PERFECT = Figures(
     correlation=0.0,
     ks=0.0,
     flatness=1.0,
+    distance=0.0,
     worst_flatness=1.0,
     worst_variance=1.0,
     to_previous=0.8,
@@ -80,6 +81,7 @@ def test_a_field_along_a_shift_is_measured_as_what_it_is():
         assert found.variance == pytest.approx(1, abs=0.02)  # √(2 / 129 000) = 0.004, twice that where correlated
         assert found.correlation == pytest.approx(0, abs=0.01)  # 1/√258 000 = 0.002
         assert found.flatness == pytest.approx(1, abs=0.01)  # 0.0025/√3
+        assert found.distance == pytest.approx(0, abs=0.01)  # the same
         assert found.to_first > 0.99  # but for the edges, 1
         assert found.to_previous > 0.99
         assert 0 < error.variance < 0.01
@@ -94,6 +96,7 @@ def test_a_stretched_field_is_told_from_noise():
     found, error = bench.repeated(PLAIN, bench.analytic("zoom-in", effort), WHITE, 0, effort)
     assert found.correlation == pytest.approx(math.sin(math.pi / 1.6) / (math.pi / 1.6), abs=0.03)  # sinc(1/1.6)
     assert not found.right
+    assert found.distance > 1  # three fifths of the frequencies hold next to nothing
     assert math.isnan(error.variance)
 
 

@@ -103,6 +103,9 @@ def test_the_seed_alone_decides_and_channels_are_added_at_the_end() -> None:
 
     assert torch.equal(draw(7), draw((7,)))
     assert torch.equal(draw(7), draw(7, size=(40, 3)))
+    many = scattered(2 * CROWD, 30.0)[None]  # read from a table or transformed, as the size has it
+    frames = [GaussianField(2, (n, n), "white", "random", 7)(many) for n in (8, 80)]
+    assert (frames[0] - frames[1]).abs().max() < TRANSFORM
     assert (draw(7, channels=5)[:2] - draw(7)).abs().max() < TRANSFORM
     assert all(not torch.allclose(draw(7), draw(seed), atol=0.1) for seed in (8, (7, 0), (0, 7)))
 
@@ -117,6 +120,19 @@ def test_grid_and_batches(spectrum: str) -> None:
     assert together.shape == (2, 2, 3, 12, 10)
     assert all(torch.equal(together[i, j], field(batch[i, j])) for i in range(2) for j in range(2))
     assert field(batch[:0]).shape == (0, 2, 3, 12, 10)
+
+
+@spectra
+@pytest.mark.parametrize("size", [(64, 64), (60, 101), (33, 140)], ids=str)
+def test_a_table_gives_the_printed_sum_up_to_its_edges(spectrum: str, size: tuple[int, int]) -> None:
+    features = RandomFeatures.draw(3, size, get_spectrum(spectrum), seed=5, features=200)
+    extent = torch.tensor([size[1], size[0]], dtype=torch.float64)
+    positions = (extent - 1e-9) * (0.5 + scattered(CROWD, 1.0))
+    corners = torch.tensor([[-0.5, -0.5], [1.5, -0.5], [-0.5, 1.5], [1.5, 1.5]], dtype=torch.float64) * extent
+    positions = torch.cat([positions, corners])
+    assert features._table.holds(*positions.T.numpy())
+    assert not features._table.holds(*(positions - 1e-6).T.numpy())
+    assert (features.at(positions) - printed(features, positions)).abs().max() < AGREEMENT / 10
 
 
 def test_positions_far_apart_cost_no_memory_and_no_accuracy() -> None:

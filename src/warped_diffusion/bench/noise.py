@@ -28,6 +28,7 @@ from warped_diffusion.metrics import (
     ks_distance,
     neighbour_correlation,
     newly_exposed,
+    spectrum_distance,
     tiles,
     variance,
     whitened_flatness,
@@ -110,6 +111,7 @@ class Figures:
     correlation: float
     ks: float
     flatness: float
+    distance: float
     worst_flatness: float
     worst_variance: float
     to_previous: float
@@ -242,6 +244,7 @@ def measured(frames: tuple[Tensor, Tensor, Tensor], course: Course, spectrum: Sp
         correlation=float(neighbour_correlation(last)) - target_correlation(spectrum),
         ks=float(ks_distance(last)),
         flatness=float(whitened_flatness(last, spectrum.density)),
+        distance=float(spectrum_distance(last, spectrum.density)),
         worst_flatness=float(whitened_flatness(parts, spectrum.density).min()),
         worst_variance=float(levels[(levels - 1).abs().argmax()]),
         to_previous=coherence(before, last, course.backward[-1], course.seen_before),
@@ -271,6 +274,7 @@ COLUMNS = (
     "neighbour correlation − target",
     "KS",
     "flatness",
+    "distance to spectrum",
     "flatness, worst tile",
     "variance, worst tile",
     "coherence, previous",
@@ -347,6 +351,8 @@ def notes(effort: Effort) -> list[str]:
         f"last of {effort.frames} frames {width}×{height}, {effort.channels} channels; means of {effort.draws} seeds",
         "flatness: of the periodogram over the one that the spectrum lets expect, relative to independent noise, 1 is "
         f"perfect, with a standard error of {flatness_error(effort.channels, effort.size):.4f} a frame",
+        "distance to spectrum: Itakura and Saito's, mean of r − log r − 1 for a periodogram r times the one that the "
+        "spectrum lets expect, 0 is perfect, with the same standard error",
         f"worst tile: of {count} tiles {effort.tile}×{effort.tile}; independent noise has a least flatness of "
         f"{worst.mean():.3f} ± {worst.std():.3f} and a variance {level.mean():.3f} ± {level.std():.3f} off 1 in one",
         "coherence: correlation along the true motion of the two frames as band-limited functions, at least 16 pixels "

@@ -37,10 +37,12 @@ def timings(options: Options, channels: int, sides: tuple[int, ...]) -> tuple[Ta
     table: list[list[Cell]] = [[f"{side}×{side}", 1, *times] for side, times in alone.items()]
     table.append([f"{sides[0]}×{sides[0]}", options.batch, *timed_batch(sides[0], options, channels)])
     ratio, off = alone[sides[-1]][-1], error(sides[-1], options, channels)
+    made = table_making(sides[-1], options, channels)
     said = [
         f"warps: {channels} channels, white spectrum, {FEATURES} random features, along a rotation; median of "
         f"{options.repeats} after {options.warmup} to warm up, of a batch and of the direct sum above {QUICK}×{QUICK} "
-        "one call; random functions and maps are made beforehand",
+        "one call; random functions and maps are made beforehand, and so is the table that random features read, which "
+        f"takes {1000 * made:.0f} ms at {sides[-1]}×{sides[-1]}, once for all frames, on one thread",
         "direct sum: of cosines as printed, blocks of positions, float32, products of matrices, on "
         f"{torch.get_num_threads()} threads; where nothing else is said a warp takes one thread, for the sake of its "
         "last bits, except that gp does several transforms at a time, one on each of up to four cores",
@@ -104,6 +106,14 @@ def error(side: int, options: Options, channels: int) -> float:
     chosen = torch.arange(0, len(positions), max(1, len(positions) // CHECKED))
     exact = direct_sum(random.frequencies, random.phases, random.weights, positions[chosen], torch.float64)
     return float((random.at(positions)[:, chosen] - exact).square().mean().sqrt())
+
+
+def table_making(side: int, options: Options, channels: int) -> float:
+    """Seconds that the first warp of random features takes longer than those that follow."""
+    random = features_of(side, options, channels)
+    points = known_motion("rotation", 2, (side, side)).positions(1).double().reshape(-1, 2)
+    first, second = (measure(lambda: random.at(points), 0, 1).median for _ in range(2))
+    return first - second
 
 
 def fields(side: int, options: Options, channels: int) -> tuple[GaussianField, GaussianField]:
