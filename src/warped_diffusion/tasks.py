@@ -4,16 +4,17 @@ A task knows its degradation (to make test inputs and training pairs) and turns 
 that a denoiser takes. Training and inference draw both from here.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Protocol
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from warped_diffusion import artefacts
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.masks import depth
 
@@ -138,14 +139,11 @@ def _roughen(picture: Tensor, generator: np.random.Generator) -> Tensor:
     blurred, noisy, compressed = generator.random(3) < (0.15, 0.15, 0.2)
     values = picture.permute(1, 2, 0).numpy()
     if blurred:
-        values = cv2.GaussianBlur(values, (0, 0), generator.uniform(0.2, 0.6), borderType=cv2.BORDER_REFLECT)
+        values = artefacts.blur(values, generator.uniform(0.2, 0.6))
     if noisy:
         values = values + generator.normal(0, generator.uniform(0.2, 2.5) / 255, values.shape).astype(np.float32)
     if compressed:
-        quality = int(generator.integers(60, 98))
-        coded = (np.clip(values[..., ::-1], 0, 1) * 255).round().astype(np.uint8)  # OpenCV's order: blue, green, red
-        encoded = cv2.imencode(".jpg", coded, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        values = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float32)[..., ::-1] / 255
+        values = artefacts.jpeg(values, int(generator.integers(60, 98)))
     return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1).clamp(0, 1)
 
 
@@ -215,6 +213,104 @@ class Inpainting:
         return torch.where(condition["mask"] > 0, estimates, condition["picture"])
 
 
+@dataclass(frozen=True)
+class CleanUp:
+    """Frames that are noisy, or that a codec has left blocky and ringing. By how much is not told."""
+
+    name: ClassVar[str] = "clean-up"
+    takes_mask: ClassVar[bool] = False
+
+    NOISE: ClassVar[float] = 15 / 255
+    QUALITY: ClassVar[int] = 30
+    BLOCK: ClassVar[int] = 16
+    TOLERANCE: ClassVar[float] = 0.16
+
+    def degrade(self, pictures: Tensor, mask: Tensor | None = None) -> Tensor:
+        """White Gaussian noise of `NOISE`, then JPEG of `QUALITY`.
+
+        The noise is keyed by what the frame shows: it is another in every frame that differs from the last, and a frame
+        is degraded alike by itself and within a clip.
+        """
+        _refuse(mask, self.name)
+        flat = pictures.reshape(-1, *pictures.shape[-3:]).permute(0, 2, 3, 1).cpu().float().numpy()
+        spoilt = [artefacts.jpeg(artefacts.sensor_noise(x, self.NOISE, _keyed(x)), self.QUALITY) for x in flat]
+        return torch.from_numpy(np.stack(spoilt)).permute(0, 3, 1, 2).reshape(pictures.shape).to(pictures)
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size
+
+    def condition(self, pictures: Tensor, mask: Tensor | None = None) -> Mapping[str, Tensor]:
+        """`picture`: the input itself, in [-1, 1]."""
+        _refuse(mask, self.name)
+        return {"picture": pictures * 2 - 1}
+
+    def agree(self, estimates: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
+        """Means over `BLOCK` x `BLOCK` pixels are held within `TOLERANCE` of the input's.
+
+        The truth's are: 999 in 1000 under `degrade_roughly`. What guidance wrongly brought from elsewhere is not.
+        """
+        height, width = estimates.shape[-2:]
+        whole = (0, -width % self.BLOCK, 0, -height % self.BLOCK)
+        gap = area_average(F.pad(condition["picture"] - estimates, whole, mode="replicate"), self.BLOCK)
+        gap = gap - gap.clamp(-self.TOLERANCE, self.TOLERANCE)
+        size = (height + whole[3], width + whole[1])
+        return estimates + enlarge(gap, size)[..., :height, :width]
+
+    def degrade_roughly(self, pictures: Tensor, generator: np.random.Generator) -> Tensor:
+        """As clips come that need it, for training: of every kind and amount, one in twenty as it was.
+
+        Args:
+            pictures: (B, 3, H, W) in [0, 1].
+            generator: draws kinds and amounts, once per picture.
+        """
+        return torch.stack([_spoil(picture, generator) for picture in pictures])
+
+
+def _keyed(picture: np.ndarray) -> np.random.Generator:
+    """A generator seeded by the picture, as 8 bits hold it."""
+    return np.random.default_rng(zlib.crc32((picture * 255).round().astype(np.uint8).tobytes()))
+
+
+def _spoil(picture: Tensor, generator: np.random.Generator) -> Tensor:
+    """A quarter of the pictures are blurred, three quarters noisy, three quarters coded, in that order."""
+    blurred, noisy, coded = generator.random(3) < (0.25, 0.75, 0.75)
+    values = picture.permute(1, 2, 0).numpy()
+    if blurred:
+        values = artefacts.blur(values, generator.uniform(0.3, 1.0))
+    if noisy:
+        grained, greyed, leaning = generator.random(3) < 0.4
+        values = artefacts.sensor_noise(
+            values,
+            deviation=40 / 255 * generator.random() ** 1.5,
+            generator=generator,
+            grain=generator.uniform(0.4, 1.6) if grained else 0,
+            grey=generator.random() if greyed else 0,
+            lean=generator.uniform(-0.6, 0.6) if leaning else 0,
+        )
+    if coded:
+        values = _code(values, generator)
+    return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1).clamp(0, 1)
+
+
+def _code(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """JPEG, H.264 or MPEG-4; in half of the pictures the codec's blocks begin beyond the frame, as after a cut."""
+    codec = generator.choice(("jpeg", "h264", "mpeg4"), p=(0.5, 0.35, 0.15))
+    top, left = generator.integers(16, size=2) * (generator.random() < 0.5)
+    height, width = picture.shape[:2]
+    whole = np.pad(picture, ((top, 0), (left, 0), (0, 0)), "symmetric")
+    if codec == "jpeg":
+        coded = artefacts.jpeg(whole, _log_uniform(8, 80, generator))
+    elif codec == "h264":
+        coded = artefacts.video_frame(whole, "h264", int(generator.integers(22, 43)))
+    else:
+        coded = artefacts.video_frame(whole, "mpeg4", _log_uniform(2, 20, generator))
+    return coded[top : top + height, left : left + width]
+
+
+def _log_uniform(low: int, high: int, generator: np.random.Generator) -> int:
+    return round(float(np.exp(generator.uniform(np.log(low), np.log(high)))))
+
+
 def composite(pictures: Tensor, restored: Tensor, alpha: Tensor) -> Tensor:
     """The restored frame over the input: exactly the input where alpha is 0, exactly the restored frame where it is 1.
 
@@ -239,9 +335,10 @@ def _refuse(mask: Tensor | None, name: str) -> None:
         raise UserError(f"task {name!r} takes no mask: leave it out")
 
 
-TASKS: dict[str, type[SuperResolution] | type[Inpainting]] = {
+TASKS: dict[str, type[SuperResolution] | type[Inpainting] | type[CleanUp]] = {
     "super-resolution": SuperResolution,
     "inpainting": Inpainting,
+    "clean-up": CleanUp,
 }
 
 

@@ -3,10 +3,8 @@
 The motion is given to the restoration exactly, so that flow plays no part: noise and guidance are judged.
 """
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from rich.console import Console
@@ -14,27 +12,18 @@ from rich.progress import Progress
 from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark, measure
-from warped_diffusion.bench.stills import still_clip
+from warped_diffusion.bench.stills import MakeMotion, draw_frames, mean, middle_clip, pooled_psnr, still, warp_only
 from warped_diffusion.diffusion import DenoisedGuidance, Guidance, NetworkGuidance, NoGuidance, make_guidance
 from warped_diffusion.errors import UserError
-from warped_diffusion.flow import Motion, compose, identity_map
-from warped_diffusion.metrics import high_frequency_energy, mse, newly_exposed, psnr, warping_error
-from warped_diffusion.metrics.spline import sample_spline
+from warped_diffusion.flow import Motion
+from warped_diffusion.metrics import high_frequency_energy, newly_exposed, psnr, warping_error
 from warped_diffusion.models import Model, load_model
 from warped_diffusion.restore import Options as Settings
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import degrade
-from warped_diffusion.video import VideoReader, film_strip, write_picture
 
 TASK = "super-resolution"
-SAMPLE = Path(__file__).parents[1] / "assets" / "sample-original.mp4"
-CENTRE = (0.3, 0.6)
-"""Where in the sample's first frame the still is cut, as fractions (down, right): leaves, flowers and grass, as finely
-drawn in what leaves the clip under `MOTIONS` as in what enters it, so that its own detail stays the same."""
-MARGIN = 40
-"""Pixels of picture kept on each side of the clip, for what the motions bring in and for the spline's reach."""
-
-MOTIONS: Mapping[str, Callable[[int, tuple[int, int]], Motion]] = {
+MOTIONS: Mapping[str, MakeMotion] = {
     "shift (1.37, 0.61) px": lambda frames, size: Motion.analytic(frames, size, shift=(1.37, 0.61)),
     "turn 1°, zoom 0.995": lambda frames, size: Motion.analytic(frames, size, rotation=1.0, zoom=0.995),
 }
@@ -134,18 +123,6 @@ def steadiness(options: Options) -> Report:
     return compare(options, Effort(), still(Effort().size))
 
 
-def still(size: tuple[int, int]) -> Tensor:
-    """A piece of the shipped clip's first frame, `MARGIN` larger than `size` on each side: (3, H, W) in [0, 1]."""
-    with VideoReader(SAMPLE, stop=1) as reader:
-        (frame,) = list(reader)
-    wanted = [length + 2 * MARGIN for length in size]
-    top, left = (
-        min(max(round(at * length - want / 2), 0), length - want)
-        for at, length, want in zip(CENTRE, frame.shape[-2:], wanted, strict=True)
-    )
-    return frame[:, top : top + wanted[0], left : left + wanted[1]]
-
-
 def compare(options: Options, effort: Effort, picture: Tensor) -> Report:
     """The benchmark at any effort, on any picture that is `MARGIN` larger than the clip on each side."""
     model = load_model(options.model, TASK, torch.device(options.device))
@@ -169,7 +146,7 @@ def compare(options: Options, effort: Effort, picture: Tensor) -> Report:
     figures = {name: {label: mean(draws) for label, draws in of.items()} for name, of in found.items()}
     costs = timed(next(iter(cases.values())), model, options, effort)
     if options.out is not None:
-        draw_frames(options.out, shown, effort.frames)
+        draw_frames(options.out, "steadiness", shown, effort.frames)
     table = [row for motion, of_motion in figures.items() for row in rows(motion, of_motion, costs)]
     return Report("steadiness", COLUMNS, table, notes(figures, costs, cases, options, effort))
 
@@ -177,14 +154,9 @@ def compare(options: Options, effort: Effort, picture: Tensor) -> Report:
 def make_case(picture: Tensor, effort: Effort, scale: int, motion: str) -> Case:
     """The clip that a motion makes of a picture, its middle, and what is left of that."""
     height, width = effort.size
-    if tuple(picture.shape[-2:]) != (height + 2 * MARGIN, width + 2 * MARGIN):
-        raise UserError(
-            f"the still is {tuple(picture.shape)}, expected {MARGIN} pixels more than {effort.size} each side"
-        )
     if height % scale or width % scale:
         raise UserError(f"a clip of {width}x{height} cannot be reduced {scale} times: use a scale that divides both")
-    moved = still_clip(picture, MOTIONS[motion](effort.frames, (picture.shape[-2], picture.shape[-1])))
-    truth = moved[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous()
+    truth = middle_clip(picture, MOTIONS[motion], effort.frames, effort.size)
     return Case(truth, degrade(truth, TASK, scale), MOTIONS[motion](effort.frames, effort.size))
 
 
@@ -214,43 +186,17 @@ def run(
     return torch.stack(list(restore_stream(case.degraded, settings, case.motion, tick)))
 
 
-def warp_only(first: Tensor, motion: Motion) -> Tensor:
-    """The clip that a restored first frame makes by itself; what it did not show repeats its nearest edge pixel.
-
-    Args:
-        first: (C, H, W) in [0, 1].
-    Returns: (N, C, H, W), read by the ruler's own spline, once per frame.
-    """
-    height, width = motion.size
-    positions = identity_map(height, width)
-    frames = [first]
-    for backward in motion.backward:
-        positions = compose(positions, backward)
-        held = positions.clamp(min=0).minimum(positions.new_tensor([width - 1, height - 1]))
-        frames.append(sample_spline(first, held).clamp(0, 1).float())
-    return torch.stack(frames)
-
-
 def measured(clip: Tensor, case: Case) -> Figures:
     """All figures of one clip."""
     detail = high_frequency_energy(clip)
-    # Pooled over all frames' newly exposed pixels: a mean of frames would let the few of the early ones count most.
-    weight = case.exposed.double().sum((-2, -1))
-    shown = weight > 0
-    error = mse(clip[shown], case.truth[shown], case.exposed[shown])
     return Figures(
         to_first=float(warping_error(clip, case.motion, "first", per_frame=True)[-1]),
         to_previous=float(warping_error(clip, case.motion, "previous")),
         psnr=float(psnr(clip, case.truth).mean()),
         detail_first=float(detail[0]),
         detail_last=float(detail[-1]),
-        exposed=float(-10 * torch.log10((error * weight[shown]).sum() / weight.sum())),
+        exposed=pooled_psnr(clip, case.truth, case.exposed),
     )
-
-
-def mean(draws: Sequence[Figures]) -> Figures:
-    """Each figure's mean over several restorations."""
-    return Figures(*(statistics.fmean(values) for values in zip(*map(astuple, draws), strict=True)))
 
 
 def timed(case: Case, model: Model, options: Options, effort: Effort) -> dict[str, float]:
@@ -349,16 +295,3 @@ def notes(
             f"default, {motion}: {text}: {'met' if met else 'NOT MET'}" for text, met in verdicts(of_motion, costs)
         ]
     return lines
-
-
-def draw_frames(folder: Path, clips: Mapping[str, Mapping[str, Tensor]], frames: int) -> None:
-    """Write steadiness-1.png, ...: for each motion the first, middle and last frame of every first clip.
-
-    Raises: UserError if they cannot be written.
-    """
-    chosen = sorted({0, frames // 2, frames - 1})
-    for number, of_motion in enumerate(clips.values(), 1):
-        strips = [[clip[j] for j in chosen] for clip in of_motion.values()]
-        picture = film_strip(strips, list(of_motion), [f"frame {j}" for j in chosen])
-        folder.mkdir(parents=True, exist_ok=True)
-        write_picture(folder / f"steadiness-{number}.png", picture)

@@ -19,7 +19,8 @@ class TrainConfig:
         out: folder for checkpoints, the loss log and the weights.
         task: a name in `tasks.TASKS`.
         scales, scale_shares: of super-resolution, the factors drawn, and how often.
-        drop: share of the crops whose condition is left out; in inpainting, of those whose hole is the whole frame.
+        drop: share of the crops whose condition is left out; in inpainting, of those whose hole is the whole frame;
+            it has no part in clean-up.
         spectra: the noise spectra, drawn with equal shares.
         level_mean, level_spread, level_range: ln(sigma / unit) is drawn from N(mean, spread^2) and clipped; the unit is
             the task's, the standard deviation of its residual or of pictures.

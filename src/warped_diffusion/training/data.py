@@ -12,7 +12,7 @@ from torch import Tensor
 from warped_diffusion.errors import UserError
 from warped_diffusion.masks import random_masks
 from warped_diffusion.noise import SPECTRA, grid_noise
-from warped_diffusion.tasks import Inpainting, SuperResolution, area_average
+from warped_diffusion.tasks import CleanUp, Inpainting, SuperResolution, area_average
 from warped_diffusion.training.config import TrainConfig
 
 REDUCTIONS, REDUCTION_SHARES = (1, 2, 3), (0.35, 0.4, 0.25)
@@ -133,5 +133,14 @@ def _holed(
     return crops * 2 - 1, dict(Inpainting().condition(crops, masks))
 
 
-PAIRS: Mapping[str, Pairs] = {"super-resolution": _reduced, "inpainting": _holed}
+def _cleaned(
+    pictures: PackedPictures, config: TrainConfig, generator: np.random.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Clean-up: every crop spoilt in its own way. The input is always there; nothing is dropped."""
+    crops = torch.stack([pictures.crop(config.crop, generator) for _ in range(config.group)])
+    task = CleanUp()
+    return crops * 2 - 1, dict(task.condition(task.degrade_roughly(crops, generator)))
+
+
+PAIRS: Mapping[str, Pairs] = {"super-resolution": _reduced, "inpainting": _holed, "clean-up": _cleaned}
 """By the name of the task."""
