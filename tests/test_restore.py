@@ -1,6 +1,5 @@
 """The restoration as a whole, with small models: what each frame starts from, and what it is tied to."""
 
-import importlib
 import math
 from itertools import pairwise
 
@@ -15,7 +14,8 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow import identity_map
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.noise import make_scheme
-from warped_diffusion.restore import Options, choose_lanes, restore_stream
+from warped_diffusion.restoration import Options, choose_lanes
+from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import back_project, enlarge
 
 HEIGHT, WIDTH, SCALE = 10, 12, 4
@@ -297,8 +297,7 @@ def test_noise_that_does_not_move_needs_no_flow(monkeypatch):
     def refuse(*_):
         raise AssertionError("flow was estimated")
 
-    module = importlib.import_module("warped_diffusion.restore")  # by its path it is the function of that name
-    monkeypatch.setattr(module, "estimate_pair", refuse)
+    monkeypatch.setattr("warped_diffusion.restoration.estimate_pair", refuse)
     for noise in ("fixed", "resample"):
         assert len(list(stream(iter(clip(3)), guidance="none", noise=noise))) == 3
     for guidance, noise in (("none", "gp"), ("denoised", "fixed")):

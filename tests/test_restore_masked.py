@@ -10,7 +10,8 @@ from tests.models.tiny import tiny_denoiser
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.holes import make_hole
 from warped_diffusion.models import Model, embedded
-from warped_diffusion.restore import Options, restore_stream
+from warped_diffusion.restoration import Options
+from warped_diffusion.restore import restore_stream
 
 SIZE = (26, 33)
 STEPS = 4
@@ -123,6 +124,9 @@ def test_options_that_make_no_sense_with_holes(options, sentence):
 
 
 def test_other_tasks_take_no_mask():
+    for width in ({"dilate": 2}, {"feather": 0}):
+        with pytest.raises(UserError, match="takes no mask: leave out what is to be done to its rim"):
+            wd.restore(torch.zeros(1, 3, 8, 8), **width)
     with pytest.raises(UserError, match="takes no mask: leave it out"):
         wd.restore(frames_of(), mask=box(), model=tiny_model(), device="cpu")
 

@@ -65,15 +65,18 @@ def restore(
         str | None,
         typer.Option(metavar="LEFT,TOP,RIGHT,BOTTOM", help="Pixels to add around the frame, to be filled in."),
     ] = None,
-    dilate: Annotated[int, typer.Option(help="Pixels by which the mask is grown.")] = 4,
-    feather: Annotated[int, typer.Option(help="Pixels around it in which what is filled in passes into the clip.")] = 4,
+    dilate: Annotated[int | None, typer.Option(help="Pixels by which the mask is grown.", show_default="4")] = None,
+    feather: Annotated[
+        int | None,
+        typer.Option(help="Pixels around it in which what is filled in passes into the clip.", show_default="4"),
+    ] = None,
     compare: Annotated[
         Path | None, typer.Option(help="Also write input | each frame alone | restored, side by side.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Restore a degraded clip."""
-    from warped_diffusion.restore import Options
+    from warped_diffusion.restoration import Options
     from warped_diffusion.restore_video import restore_video
 
     options = Options(

@@ -1,79 +1,23 @@
-"""Restoring a clip: flow, noise, links and condition of each frame, handed on as a stream.   [paper, alg. 1]"""
+"""The doors to restoring a clip from Python: a tensor whole, or any frames as a stream."""
 
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from warped_diffusion.diffusion import FrameInput, Guidance, Link, get_solver, karras_sigmas, make_guidance, sample
-from warped_diffusion.diffusion.contract import Condition, Denoiser
+from warped_diffusion.diffusion import Guidance
+from warped_diffusion.diffusion.contract import Denoiser
 from warped_diffusion.errors import ShapeError, UserError
-from warped_diffusion.estimators import estimate_around, estimate_pair, get_estimator
-from warped_diffusion.flow import (
-    KeyFrames,
-    Motion,
-    Warp,
-    agreement,
-    compose,
-    identity_map,
-    resize_map,
-    resize_values,
-)
-from warped_diffusion.holes import Hole, Holes, missing
-from warped_diffusion.models import Model, load_model
-from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
-from warped_diffusion.tasks import Task, composite, make_task
-
-Progress = Callable[[int], None]
-"""Called with the number of denoiser evaluations of single frames that have just been done."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a clip is restored; the keywords of `restore`.
-
-    Attributes:
-        task: a name in `tasks.TASKS`.
-        scale: how many times larger than the input, a whole number from 2 to 8; None for 4, or for a task that keeps
-            the size.
-        model: a name in `models.MODELS`, the path of a weights file, a `Model` or any `Denoiser`.
-        noise: a name in `noise.SCHEMES`.
-        fresh: share of the noise's variance that is drawn anew in every frame, 0 to 1.
-        spectrum: a name in `noise.SPECTRA`; None for the model's own.
-        guidance: a name in `diffusion.GUIDANCE`, or a `Guidance`, whose own strength then counts.
-        strength: of the guidance, as a multiple of its calibrated default.
-        steps: denoiser evaluations a frame.
-        solver: a name in `diffusion.SOLVERS`.
-        flow: a name in `estimators.ESTIMATORS`.
-        lanes: the most frames in one batch of the denoiser, or "auto".
-        seed: of all randomness; the same seed gives the same clip on any device, to rounding.
-        device: "cpu", "cuda", ...; None for the first GPU if there is one.
-        dilate: pixels by which a mask is grown, for those that follow an object closely.
-        feather: pixels around the grown mask in which the restored frame passes into the input.
-    """
-
-    task: str = "super-resolution"
-    scale: int | None = None
-    model: "str | Path | Denoiser | Model" = "embedded"
-    noise: str = "gp"
-    spectrum: str | None = None
-    guidance: str | Guidance = "denoised"
-    strength: float = 1.0
-    steps: int = 20
-    solver: str = "euler"
-    flow: str = "dis"
-    lanes: int | str = "auto"
-    seed: int = 0
-    device: str | None = None
-    fresh: float = 0.0
-    dilate: int = 4
-    feather: int = 4
+from warped_diffusion.flow import Motion
+from warped_diffusion.holes import Holes
+from warped_diffusion.models import Model
+from warped_diffusion.restoration import Options as Options
+from warped_diffusion.restoration import Progress as Progress
+from warped_diffusion.restoration import Restoration
+from warped_diffusion.restoration import choose_lanes as choose_lanes
 
 
 def restore(
@@ -94,8 +38,8 @@ def restore(
     spectrum: str | None = None,
     flow: str = "dis",
     fresh: float = 0.0,
-    dilate: int = 4,
-    feather: int = 4,
+    dilate: int | None = None,
+    feather: int | None = None,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
 
@@ -158,13 +102,15 @@ def restore_stream(
     if first is None:
         return iter(())
     size = (first.shape[-2], first.shape[-1])
-    job = _Job(options, size, motion)
-    if job.task.takes_mask and masks is None:
+    restoration = Restoration(options, size, motion)
+    if restoration.task.takes_mask and masks is None:
         raise UserError(f"{options.task} needs a mask, 1 where the frame is to be filled in: give one")
-    if not job.task.takes_mask and masks is not None:
+    if not restoration.task.takes_mask and masks is not None:
         raise UserError(f"task {options.task!r} takes no mask: leave it out")
-    holes = None if masks is None else Holes(masks, size, options.dilate, options.feather)
-    return job.run(chain([first], frames), holes, progress)
+    if not restoration.task.takes_mask and (options.dilate, options.feather) != (None, None):
+        raise UserError(f"task {options.task!r} takes no mask: leave out what is to be done to its rim")
+    holes = None if masks is None else Holes(masks, size, *options.rim)
+    return restoration.run(chain([first], frames), holes, progress)
 
 
 def _of_frames(mask: Tensor, count: int) -> Tensor | list[Tensor]:
@@ -176,213 +122,3 @@ def _of_frames(mask: Tensor, count: int) -> Tensor | list[Tensor]:
     if mask.ndim == 3 and len(mask) not in (1, count):
         raise ShapeError(f"mask has {len(mask)} frames, the clip has {count}: give one for all, or one for each")
     return mask if mask.ndim == 2 or len(mask) == 1 else list(mask)
-
-
-class Step(NamedTuple):
-    """The motion between two consecutive frames, as in `Motion`, on the output grid."""
-
-    forward: Tensor
-    backward: Tensor
-    visible: Tensor
-    known: Tensor
-
-
-class Seen(NamedTuple):
-    """A frame as the flow sees it, its holes smoothly filled, and its hole, if it is of a task that has them."""
-
-    picture: Tensor
-    hole: Hole | None
-
-
-class _Job:
-    """Everything that a restoration decides before its first frame."""
-
-    def __init__(self, options: Options, size: tuple[int, int], motion: Motion | None) -> None:
-        self.options, self.input_size, self.motion = options, size, motion
-        self.task: Task = make_task(options.task, scale=options.scale)
-        self.size = self.task.output_size(size)
-        if motion is not None and motion.size != self.size:
-            raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
-        self.device = choose_device(options.device)
-        self.model = load_model(options.model, options.task, self.device)
-        self.spectrum = options.spectrum or self.model.preferred or self.model.spectra[0]
-        get_spectrum(self.spectrum)
-        if self.spectrum not in self.model.spectra:
-            raise UserError(f"the model knows noise of spectrum {', '.join(self.model.spectra)}, not {self.spectrum!r}")
-        guidance = options.guidance
-        self.guidance = make_guidance(guidance, options.strength) if isinstance(guidance, str) else guidance
-        self.solver = get_solver(options.solver)
-        self.lanes = choose_lanes(options.lanes, self.size, self.device)
-        get_estimator(options.flow)
-        self.first_noise = self.shot_noise(0)
-        whole = Hole(torch.ones(1, *size), torch.ones(1, *size)) if self.task.takes_mask else None
-        self.sigmas = karras_sigmas(
-            options.steps, *self.model.sigma_range(self.condition(torch.zeros(3, *size), whole))
-        )
-        # Frames that are being restored, with their holes and conditions.
-        self.waiting: deque[tuple[Tensor, Hole | None, Condition]] = deque()
-        # Where frames that may be linked to are no estimate; only of those with holes.
-        self.true: dict[int, Tensor] = {}
-
-    def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
-        def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-            denoised = self.task.agree(self.model.denoiser(noisy, sigma, condition), condition)
-            progress(len(noisy))
-            return denoised
-
-        states = sample(denoise, self.inputs(frames, holes), self.sigmas, self.solver, self.guidance, self.lanes)
-        return (self.finished(state) for state in states)
-
-    def finished(self, state: Tensor) -> Tensor:
-        """The restored frame, over its input where it had a hole; what guidance added against the input taken off."""
-        frame, hole, condition = self.waiting.popleft()
-        state = self.task.agree(state[None], {name: value[None] for name, value in condition.items()})[0]
-        restored = ((state + 1) / 2).clamp(0, 1).cpu()
-        return restored if hole is None else composite(frame, restored, hole.alpha)
-
-    def inputs(self, frames: Iterable[Tensor], holes: Holes | None) -> Iterator[FrameInput]:
-        """What the sampler needs of each frame, made when a lane is free for it."""
-        keys, previous, shot, start, index = KeyFrames(), None, 0, 0, -1
-        scheme, positions = self.first_noise, identity_map(*self.size)
-        for index, frame in enumerate(frame.cpu() for frame in frames):
-            if tuple(frame.shape) != (3, *self.input_size):
-                expected = (3, *self.input_size)
-                raise ShapeError(f"frame {index} is {tuple(frame.shape)}, expected {expected} like the first one")
-            hole = None if holes is None else holes.take(index)
-            condition = self.condition(frame, hole)
-            seen = Seen(frame, hole)
-            if hole is not None:
-                seen = Seen(((condition["picture"] + 1) / 2).clamp(0, 1).to(frame), hole)
-            links: tuple[Link, ...] = ()
-            backward = None
-            if self.motion is not None and index in self.motion.cuts:
-                shot, start = shot + 1, index
-                scheme, positions = self.shot_noise(shot), identity_map(*self.size)
-                _announce_cut(keys, self.size)
-            elif previous is not None and self.needs_motion:
-                step = self.step(index, previous, seen)
-                backward, positions = step.backward, compose(positions, step.backward)
-                links = self.links(index, step, keys, hole)
-            noise = scheme.frame(index - start, positions, backward).to(self.device)
-            is_key = keys.key_index == index
-            self.remember(index, keys.key_index, hole, links)
-            self.waiting.append((frame, hole, condition))
-            yield FrameInput(noise, condition, links, self.model.start(condition), is_key)
-            previous = seen
-        if holes is not None:
-            holes.finish(index + 1)
-
-    def remember(self, index: int, key: int, hole: Hole | None, links: tuple[Link, ...]) -> None:
-        """Where this frame will be the truth: outside of its hole, and in it what truth its links bring."""
-        if hole is None:
-            return
-        made_up = hole.mask[0].to(self.device)
-        for link in links:
-            if link.sure is not None:
-                made_up = made_up * (1 - link.sure * min(1.0, self.guidance.strength))
-        self.true = {i: true for i, true in self.true.items() if i == key} | {index: 1 - made_up}
-
-    @property
-    def needs_motion(self) -> bool:
-        """Whether anything of this restoration looks at the flow."""
-        return bool(self.guidance.anchors) or self.options.noise not in ("fixed", "resample")
-
-    def shot_noise(self, shot: int) -> Scheme:
-        return make_scheme(
-            self.options.noise,
-            channels=self.model.channels,
-            size=self.size,
-            spectrum=self.spectrum,
-            seed=self.options.seed,
-            shot=shot,
-            fresh=self.options.fresh,
-        )
-
-    def step(self, index: int, previous: Seen, frame: Seen) -> Step:
-        """The motion from frame index - 1 to frame index."""
-        if self.motion is None:
-            pictures = previous.picture, frame.picture
-            if previous.hole is None or frame.hole is None:
-                step = Step(*estimate_pair(*pictures, self.size, self.options.flow))
-                return self.trusted(step, *pictures)
-            holes = previous.hole.mask, frame.hole.mask
-            *maps, left, came = estimate_around(*pictures, holes, self.size, self.options.flow)
-            return self.trusted(Step(*maps), *pictures, left, came)
-        motion, pair = self.motion, index - 1
-        if index >= motion.frames:
-            raise ShapeError(f"motion is of {motion.frames} frames, the clip has more: give one of the same clip")
-        fields = (motion.forward, motion.backward, motion.visible, motion.known)
-        return Step(*(field[pair].cpu() for field in fields))
-
-    def trusted(
-        self, step: Step, previous: Tensor, frame: Tensor, left: Tensor | None = None, came: Tensor | None = None
-    ) -> Step:
-        """Estimated motion, its masks lowered where the input does not look the same at both of its ends.
-
-        `left` and `came`, of 0 and 1 on the grids of `visible` and `known`: where it leads from or into a hole, which
-        looks like nothing.
-        """
-        there, back = (resize_map(positions, self.input_size) for positions in (step.forward, step.backward))
-        seen = resize_values(agreement(previous, frame, there), self.size)
-        came_from = resize_values(agreement(frame, previous, back), self.size)
-        seen = seen if left is None else torch.maximum(seen, left)
-        came_from = came_from if came is None else torch.maximum(came_from, came)
-        return step._replace(visible=step.visible * seen, known=step.known * came_from)
-
-    def links(self, index: int, step: Step, keys: KeyFrames, hole: Hole | None) -> tuple[Link, ...]:
-        """The frame's ties to its anchors, those of them that the guidance asks for."""
-        key = keys.advance(*step)
-        weights = self.guidance.anchors
-        links = []
-        if "previous" in weights:
-            links.append(self.link(index - 1, step.forward, step.visible, step.known, weights["previous"], hole))
-        if "key" in weights and key is not None:
-            if key.is_previous and links:
-                links[0] = replace(links[0], weight=weights["key"])
-            else:
-                links.append(self.link(key.key_index, key.forward, key.visible, key.known, weights["key"], hole))
-        return tuple(links)
-
-    def link(
-        self, reference: int, forward: Tensor, visible: Tensor, known: Tensor, weight: float, hole: Hole | None
-    ) -> Link:
-        """A tie that pulls in the hole alone, where there is one: elsewhere the frame is its input."""
-        warp = Warp(forward.to(self.device), self.size, self.guidance.kernel)
-        free = None if hole is None else hole.mask[0].to(self.device)
-        true = None if hole is None else self.true[reference]
-        return Link(reference, warp, visible.to(self.device), known.to(self.device), weight, free, true)
-
-    def condition(self, frame: Tensor, hole: Hole | None) -> Mapping[str, Tensor]:
-        """The task's condition of one frame and the spectrum of its noise, without a batch dimension."""
-        batch = self.task.condition(frame[None].to(self.device), missing(hole, self.device))
-        condition = {name: value[0] for name, value in batch.items()}
-        return condition | {"spectrum": torch.tensor(self.model.spectra.index(self.spectrum), device=self.device)}
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of that name, or the first GPU if there is one.   Raises: UserError if it is not there."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} cannot be used here: give cpu, or leave it out") from error
-    return device
-
-
-def choose_lanes(lanes: int | str, size: tuple[int, int], device: torch.device) -> int:
-    """The number of frames in a batch: as asked, or for "auto" as many as hold 2 megapixels, at most 16.
-
-    Raises: UserError for anything else than a whole number from 1 up or "auto".
-    """
-    if lanes == "auto":
-        budget = 2**21 if device.type == "cuda" else 2**17
-        return max(1, min(16, budget // (size[0] * size[1])))
-    if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
-        raise UserError(f'lanes is a whole number from 1 up, or "auto", got {lanes!r}')
-    return lanes
-
-
-def _announce_cut(keys: KeyFrames, size: tuple[int, int]) -> None:
-    nothing = torch.zeros(size)
-    still = identity_map(*size)
-    keys.advance(still, still, nothing, nothing, cut=True)

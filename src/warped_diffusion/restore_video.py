@@ -13,7 +13,8 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.holes import Holes
 from warped_diffusion.masked_video import Bounds, MaskedVideo, MaskSource, Pad, open_masked
 from warped_diffusion.masks import Box
-from warped_diffusion.restore import Options, Progress, restore_stream
+from warped_diffusion.restoration import Options, Progress
+from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import enlarge, make_task
 from warped_diffusion.video import VideoWriter, side_by_side
 
@@ -60,7 +61,7 @@ def restore_video(
     options = replace(options or Options(), **keywords)  # type: ignore[arg-type]
     masks = MaskSource(mask, mask_box, track_mask, pad)
     with ExitStack() as stack:
-        video = open_masked(source, bounds, masks, options.dilate, stack)
+        video = open_masked(source, bounds, masks, options.rim[0], stack)
         reader, runs = video.reader, 1 if compare is None else 2
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
         clock = Clock(restore_masked(video, options, progress))
@@ -68,7 +69,7 @@ def restore_video(
         writer = stack.enter_context(VideoWriter(target, reader, size, overwrite=overwrite))
         comparison = None
         if compare is not None:
-            inputs, alone = (open_masked(source, bounds, masks, options.dilate, stack, n > 0) for n in range(2))
+            inputs, alone = (open_masked(source, bounds, masks, options.rim[0], stack, n > 0) for n in range(2))
             comparison = Comparison(inputs, alone, options, size, progress)
         strips = None
         count = 0
@@ -86,7 +87,9 @@ def restore_video(
 
 def restore_masked(video: MaskedVideo, options: Options, progress: Progress) -> Iterator[Tensor]:
     """As `restore_stream`, of a video whose masks are already dilated."""
-    return restore_stream(video.frames, replace(options, dilate=0), progress=progress, masks=video.masks)
+    if video.masks is not None:
+        options = replace(options, dilate=0)
+    return restore_stream(video.frames, options, progress=progress, masks=video.masks)
 
 
 def degrade_video(

@@ -97,9 +97,9 @@ class RandomFeatures:
     def at(self, positions: Tensor, threads: int = 1) -> Tensor:
         """The field at any positions, by non-uniform FFTs.
 
-        A map that stays within a quarter of the frame around it reads a `Table`, made once. Others take type-3 transforms: positions
-        that span more than `SIDE` pixels are parted into squares; those that are alone in theirs (a map that tears) get
-        the plain sum, so that no position, however far away, costs memory.
+        A map that stays within a quarter of the frame around it reads a `Table`, made once. Others take type-3
+        transforms: positions that span more than `SIDE` pixels are parted into squares; those that are alone in theirs
+        (a map that tears) get the plain sum, so that no position, however far away, costs memory.
 
         Args:
             positions: (M, 2) finite, pixels, (x right, y down), float64 on the CPU.
