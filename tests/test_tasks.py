@@ -11,6 +11,7 @@ from warped_diffusion.masks import FAR, random_masks
 from warped_diffusion.tasks import (
     TASKS,
     TOLERANCE,
+    CleanUp,
     Inpainting,
     SuperResolution,
     area_average,
@@ -94,7 +95,7 @@ def test_a_scale_that_cannot_be_done_is_one_sentence(scale):
 
 
 def test_an_unknown_task_names_those_there_are():
-    with pytest.raises(UserError, match="task is one of super-resolution, inpainting, got 'colourise'"):
+    with pytest.raises(UserError, match="task is one of super-resolution, inpainting, clean-up, got 'colourise'"):
         make_task("colourise", scale=4)
 
 
@@ -221,8 +222,12 @@ def test_the_composite_is_exact_at_both_ends():
 
 def test_a_task_takes_a_mask_or_refuses_it():
     picture, mask = pictures(1, 3, 16, 24), torch.ones(1, 1, 16, 24)
-    assert {name: kind.takes_mask for name, kind in TASKS.items()} == {"super-resolution": False, "inpainting": True}
+    takes = {name: kind.takes_mask for name, kind in TASKS.items()}
+    assert takes == {"super-resolution": False, "inpainting": True, "clean-up": False}
     sr, inpainting = make_task("super-resolution"), make_task("inpainting")
+    for call in (make_task("clean-up").degrade, make_task("clean-up").condition):
+        with pytest.raises(UserError, match="task 'clean-up' takes no mask: leave it out"):
+            call(picture, mask)
     assert sr.output_size((2, 3)) == (8, 12)
     for call in (sr.degrade, sr.condition):
         with pytest.raises(UserError, match="task 'super-resolution' takes no mask: leave it out"):
@@ -254,3 +259,60 @@ def test_outside_the_holes_an_estimate_is_the_input():
     estimate = torch.full((1, 3, 16, 20), 0.25)
     agreed = task.agree(estimate, task.condition(frame, mask))
     assert torch.equal(agreed, torch.where(mask > 0, estimate, frame * 2 - 1))
+
+
+def test_clean_up_keeps_the_size_and_its_condition_is_the_input():
+    task, picture = make_task("clean-up"), pictures(2, 3, 17, 25)
+    assert task.output_size((17, 25)) == (17, 25)
+    assert task.degrade(picture).shape == picture.shape
+    assert torch.equal(task.condition(picture)["picture"], picture * 2 - 1)
+    with pytest.raises(UserError, match="task 'clean-up' keeps the frame's size and has no scale, got 4"):
+        make_task("clean-up", scale=4)
+
+
+def test_a_frame_is_spoilt_alike_by_itself_and_within_a_clip_and_each_in_its_own_way():
+    plane = ramp(32, 40)
+    clip = torch.stack([plane[0], plane[0] + 1 / 255, pictures(3, 32, 40)])
+    together = degrade(clip, "clean-up")
+    assert torch.equal(together, torch.stack([degrade(frame, "clean-up") for frame in clip]))
+    assert torch.equal(together, degrade(clip[None], "clean-up")[0])
+    first, second = (together[:2] - clip[:2]).flatten(1)
+    # a noise that stood still would be the same in both; JPEG leaves a little that is
+    assert torch.corrcoef(torch.stack([first, second]))[0, 1] < 0.1
+
+
+def test_the_noise_of_clean_up_is_of_the_deviation_it_names(monkeypatch):
+    monkeypatch.setattr("warped_diffusion.artefacts.jpeg", lambda picture, quality: picture)
+    error = degrade(torch.full((1, 3, 64, 64), 0.5), "clean-up") - 0.5
+    torch.testing.assert_close(error.std(), torch.tensor(CleanUp.NOISE), rtol=1e-3, atol=0)
+    neighbours = (error[..., 1:] * error[..., :-1]).mean() / error.square().mean()
+    assert abs(neighbours) < 4 / np.sqrt(error.numel())  # white
+
+
+def test_rough_clean_up_follows_from_its_generator_and_is_of_every_amount():
+    task, count = CleanUp(), 400
+    clean = ramp(48, 48).expand(count, -1, -1, -1)
+    first, again, other = (task.degrade_roughly(clean, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.min() >= 0
+    assert first.max() <= 1
+    error = (first - clean).square().mean((1, 2, 3)).sqrt() * 255
+    share, expected = (error == 0).double().mean().item(), 0.75 * 0.25 * 0.25
+    assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / count)
+    assert error.max() < 50  # noise of 40, and the worst of coding
+    assert 2 < error.median() < 15
+    assert (error > 20).double().mean() > 0.02
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 41), (7, 9)])
+def test_a_cleaned_frame_may_differ_from_its_input_in_all_but_its_coarse_means(size):
+    task, frame = CleanUp(), pictures(1, 3, *size)
+    condition = task.condition(frame)
+    base = condition["picture"]
+    sign = 1 - 2 * ((torch.arange(size[0])[:, None] + torch.arange(size[1])) % 2).float()  # averages to nothing
+    rough = base + 0.3 * (sign - sign.mean())
+    torch.testing.assert_close(task.agree(base, condition), base)
+    torch.testing.assert_close(task.agree(rough, condition), rough)
+    torch.testing.assert_close(task.agree(base + 0.1, condition), base + 0.1)  # as noise and coding may
+    torch.testing.assert_close(task.agree(base - 0.5, condition), base - CleanUp.TOLERANCE, rtol=0, atol=1e-5)

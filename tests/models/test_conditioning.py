@@ -17,8 +17,10 @@ from warped_diffusion.masks import FAR, random_masks
 from warped_diffusion.models.conditioning import (
     LABELS,
     PRIOR,
+    SPOILT,
     OverEnlargement,
     OverFill,
+    OverInput,
     enlargement_deviation,
     fill_deviation,
     labels,
@@ -57,7 +59,7 @@ def test_labels_tell_level_factor_and_spectrum_apart():
     rows = [
         labels(torch.tensor([level]), torch.tensor([scale]), torch.tensor([spectrum]))[0]
         for level in (0.03, 0.5, 1.0, 12.0)
-        for scale in (0.0, 2.0, 4.0, 8.0)
+        for scale in (0.0, 1.0, 2.0, 4.0, 8.0)
         for spectrum in (0, 1)
     ]
     assert torch.stack(rows).isfinite().all()
@@ -125,6 +127,23 @@ def test_tasks_with_nothing_known_are_told_the_same():
     residual = randn(4, 3, 8, 8)
     shown = [task.inputs(residual, low, c)[:, :6] for task, c in ((sr, nothing), (fill, whole))]
     torch.testing.assert_close(shown[0], shown[1], rtol=1e-3, atol=0)  # to (sigma / s_data)^2
+
+
+def test_clean_up_is_told_and_shown_what_an_enlargement_of_one_deviation_is():
+    """So that what is said of the one preconditioning holds for the other."""
+    picture = randn(4, 3, 8, 8)
+    condition = {"picture": picture, "spectrum": torch.tensor([0, 1, 0, 1])}
+    clean, residual, s = OverInput(), randn(4, 3, 8, 8, seed=1), SIGMA[:, None, None, None]
+    assert torch.equal(clean.unit(condition), torch.full((4,), SPOILT))
+    shown = clean.inputs(residual, s, condition)
+    assert shown.shape[1] == clean.channels
+    assert torch.equal(shown[:, 3:], picture)
+    torch.testing.assert_close(shown[:, :3], SPOILT / (s**2 + SPOILT**2) * residual)
+    told = clean.labels(SIGMA, condition)
+    assert torch.equal(told, labels(SIGMA / SPOILT, torch.ones(4), condition["spectrum"]))
+    low, high = clean.sigma_range({"picture": picture[0], "spectrum": condition["spectrum"][0]})
+    assert 0 < low < 0.5 * 2 / 255  # half a level of the input's 255, in model units
+    assert high > 20 * 0.3  # where the state starts, noise drowns what is wrong with the worst inputs
 
 
 def test_sampling_ends_at_the_input_outside_the_hole():

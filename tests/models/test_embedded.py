@@ -128,5 +128,5 @@ def test_weights_of_more_inputs_cannot_be_taken_over(tmp_path):
 
 
 def test_a_task_without_a_conditioning_is_one_sentence():
-    with pytest.raises(UserError, match="knows the tasks super-resolution, inpainting, got 'juggling'"):
+    with pytest.raises(UserError, match="knows the tasks super-resolution, inpainting, clean-up, got 'juggling'"):
         EmbeddedDenoiser(SHALLOW, "juggling")

@@ -91,6 +91,19 @@ def test_a_batch_of_holes_is_what_the_network_expects(packed, pictures):
     assert (picture - batch.clean)[hole].square().mean() < 0.7 * batch.clean[hole].square().mean()
 
 
+def test_a_batch_to_clean_up_is_the_crops_and_what_is_wrong_with_them(packed, pictures):
+    config = tiny_config(packed, task="clean-up", batch=64, group=4, crop=32)
+    first, again = make_batch(pictures, config, 0), make_batch(pictures, config, 0)
+    assert all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(again), strict=True))
+    assert first.condition.keys() == {"picture", "spectrum"}
+    assert first.condition["picture"].shape == first.clean.shape == (64, 3, 32, 32)
+    assert first.condition["picture"].abs().max() <= 1
+    residual = (first.clean - first.condition["picture"]).square().mean((1, 2, 3)).sqrt()
+    assert (residual == 0).double().mean() < 0.25  # nearly all are spoilt,
+    assert (residual < 0.5 * first.clean.std((1, 2, 3))).double().mean() > 0.5  # and most can still be made out
+    assert residual.unique().numel() > 40
+
+
 def test_noise_has_the_spectrum_that_the_condition_names(packed, pictures):
     batch = make_batch(pictures, tiny_config(packed, batch=64, group=8, crop=32), 0)
     x = batch.noise
