@@ -169,8 +169,12 @@ class OverFill:
         return labels(sigma / PRIOR, torch.zeros_like(sigma), condition["spectrum"])
 
     def sigma_range(self, condition: Condition) -> tuple[float, float]:
-        """1/100 and 60 times the deviation of pictures: detail near the rim is finer than that of pictures at large."""
-        return PRIOR / 100, PRIOR * 60
+        """1/100 and 4 times the deviation of pictures: detail near the rim is finer than that of pictures at large.
+
+        The state starts as the smooth fill under that noise. From a higher level, where the fill is drowned, a small
+        network paints coarse shapes that fit nothing around them; from a lower one it only grains the fill.
+        """
+        return PRIOR / 100, PRIOR * 4
 
 
 def over_base(residual: Tensor, sigma: Tensor, sigma_data: Tensor, picture: Tensor) -> Tensor:
