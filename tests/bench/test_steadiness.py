@@ -9,8 +9,8 @@ import torch
 
 from tests.models.tiny import tiny_denoiser
 from warped_diffusion.bench import BENCHMARKS, Options
+from warped_diffusion.bench.stills import MARGIN
 from warped_diffusion.errors import UserError
-from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import newly_exposed
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.tasks import area_average
@@ -26,7 +26,7 @@ SHIFT, TURN = steadiness.MOTIONS
 
 def picture(size=SIZE):
     """Waves a fair way below the Nyquist rate, which the quintic spline reads without loss, `MARGIN` larger."""
-    height, width = (length + 2 * steadiness.MARGIN for length in size)
+    height, width = (length + 2 * MARGIN for length in size)
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([0.5 + 0.3 * torch.cos(0.5 * x - 0.3 * y + phase) for phase in (0.0, 1.0, 2.0)])
 
@@ -54,7 +54,7 @@ def test_it_is_registered():
 @pytest.mark.parametrize("name", [SHIFT, TURN])
 def test_the_clip_moves_as_its_motion_says_and_is_reduced_by_area_average(name):
     made = case(name)
-    margin = steadiness.MARGIN
+    margin = MARGIN
     torch.testing.assert_close(made.truth[0], picture()[:, margin:-margin, margin:-margin], rtol=0, atol=0)
     assert made.truth.shape == (3, 3, *SIZE)
     torch.testing.assert_close(made.degraded, area_average(made.truth, 4), rtol=0, atol=0)
@@ -65,7 +65,7 @@ def test_the_clip_moves_as_its_motion_says_and_is_reduced_by_area_average(name):
 
 
 def test_the_shift_is_the_formula_shifted():
-    made, margin = case(SHIFT), steadiness.MARGIN
+    made, margin = case(SHIFT), MARGIN
     y, x = torch.meshgrid(torch.arange(SIZE[0]) + margin, torch.arange(SIZE[1]) + margin, indexing="ij")
     expected = 0.5 + 0.3 * torch.cos(0.5 * (x - 2 * 1.37) - 0.3 * (y - 2 * 0.61))
     torch.testing.assert_close(made.truth[2, 0], expected, rtol=0, atol=1e-4)
@@ -83,14 +83,6 @@ def test_the_beginning_of_a_case_is_the_case_made_shorter():
     torch.testing.assert_close(part.truth, whole.truth[:2], rtol=0, atol=0)
     torch.testing.assert_close(part.motion.backward, whole.motion.backward[:1], rtol=0, atol=0)
     torch.testing.assert_close(part.exposed, whole.exposed[:2])
-
-
-def test_warp_only_of_a_whole_shift_moves_the_frame_and_repeats_its_edge():
-    first = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(0))
-    clip = steadiness.warp_only(first, Motion.analytic(3, SIZE, shift=(2.0, 0.0)))
-    torch.testing.assert_close(clip[0], first)
-    torch.testing.assert_close(clip[2, ..., 4:], first[..., :-4], rtol=0, atol=1e-5)
-    torch.testing.assert_close(clip[2, ..., :4], first[..., :1].expand(3, SIZE[0], 4), rtol=0, atol=1e-5)
 
 
 def test_an_error_that_moves_with_the_picture_is_seen_by_psnr_alone():
@@ -219,23 +211,15 @@ def test_the_report_has_a_row_for_every_clip_and_a_verdict_for_every_bound(tmp_p
     assert {path.name for path in options.out.iterdir()} == {"steadiness-1.png", "steadiness-2.png"}
 
 
-def test_the_still_comes_from_the_shipped_clip_with_its_margin():
-    found = steadiness.still((96, 128))
-    assert found.shape == (3, 96 + 2 * steadiness.MARGIN, 128 + 2 * steadiness.MARGIN)
-    assert found.min() >= 0
-    assert found.max() <= 1
-    assert found.std() > 0.05
-
-
 def test_the_margin_is_wide_enough_for_either_motion():
     """Every pixel of every frame comes from within the still, and from as far inside as the spline reaches."""
     effort = Effort()
-    large = tuple(length + 2 * steadiness.MARGIN for length in effort.size)
+    large = tuple(length + 2 * MARGIN for length in effort.size)
     height, width = large
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     reach = 12
     safe = torch.minimum(torch.minimum(x, width - 1 - x), torch.minimum(y, height - 1 - y)) >= reach
-    cut = (slice(steadiness.MARGIN, -steadiness.MARGIN),) * 2
+    cut = (slice(MARGIN, -MARGIN),) * 2
     for make in steadiness.MOTIONS.values():
         motion = make(effort.frames, large)
         known = replace(motion, visible=motion.visible * safe, known=None)

@@ -48,6 +48,18 @@ def test_high_frequency_energy_against_a_loop(generator):
         torch.testing.assert_close(energy, torch.stack(squares).mean(), **EXACT)
 
 
+def test_high_frequency_energy_under_a_mask_is_that_of_its_interior_pixels(generator):
+    frames = torch.rand(2, 3, 7, 8, generator=generator, dtype=torch.float64)
+    mask = torch.zeros(2, 7, 8, dtype=torch.bool)
+    mask[0, 2:5, 3:7] = True
+    mask[1, 0] = True  # none of the frame's border has four neighbours
+    within, none = high_frequency_energy(frames, mask)
+    torch.testing.assert_close(within, high_frequency_energy(frames[0, :, 1:6, 2:8]), **EXACT)
+    assert none.isnan()
+    with pytest.raises(ShapeError, match=r"mask is \(5, 6\)"):
+        high_frequency_energy(frames, mask[0, 1:-1, 1:-1])
+
+
 def test_high_frequency_energy_of_plane_wave_and_noise(generator):
     y, x = torch.meshgrid(torch.arange(64.0).double(), torch.arange(64.0).double(), indexing="ij")
     plane = 0.3 * x - 0.7 * y + 2

@@ -12,6 +12,7 @@ from warped_diffusion.bench.harness import (
     measure,
     run_benchmark,
 )
+from warped_diffusion.bench.inpainting import inpainting
 from warped_diffusion.bench.noise import noise
 from warped_diffusion.bench.posterior import posterior
 from warped_diffusion.bench.steadiness import steadiness
@@ -25,6 +26,7 @@ __all__ = [
     "Table",
     "Timing",
     "benchmark",
+    "inpainting",
     "machine",
     "measure",
     "noise",

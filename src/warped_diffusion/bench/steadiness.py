@@ -12,8 +12,20 @@ from rich.progress import Progress
 from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark, measure
-from warped_diffusion.bench.stills import MakeMotion, draw_frames, mean, middle_clip, pooled_psnr, still, warp_only
-from warped_diffusion.diffusion import DenoisedGuidance, Guidance, NetworkGuidance, NoGuidance, make_guidance
+from warped_diffusion.bench.stills import (
+    NONE,
+    TRUE,
+    WARP_ONLY,
+    MakeMotion,
+    Way,
+    draw_frames,
+    mean,
+    middle_clip,
+    pooled_psnr,
+    still,
+    warp_only,
+)
+from warped_diffusion.diffusion import DenoisedGuidance, NetworkGuidance, make_guidance
 from warped_diffusion.errors import UserError
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, newly_exposed, psnr, warping_error
@@ -23,6 +35,7 @@ from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import degrade
 
 TASK = "super-resolution"
+
 MOTIONS: Mapping[str, MakeMotion] = {
     "shift (1.37, 0.61) px": lambda frames, size: Motion.analytic(frames, size, shift=(1.37, 0.61)),
     "turn 1°, zoom 0.995": lambda frames, size: Motion.analytic(frames, size, rotation=1.0, zoom=0.995),
@@ -31,15 +44,7 @@ MOTIONS: Mapping[str, MakeMotion] = {
 within 16 frames, and hide what the restoration does to it."""
 
 
-@dataclass(frozen=True)
-class Way:
-    """A way to restore the clip."""
-
-    noise: str = "gp"
-    guidance: Guidance = field(default_factory=NoGuidance)
-
-
-NONE, RESAMPLED, DEFAULT, WARP_ONLY, TRUE = "none", "resampled", "default", "warp only", "true clip"
+RESAMPLED, DEFAULT = "resampled", "default"
 
 WAYS: Mapping[str, Way] = {
     NONE: Way(),

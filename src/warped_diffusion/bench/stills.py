@@ -2,13 +2,14 @@
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
+from warped_diffusion.diffusion import Guidance, NoGuidance
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow.maps import compose, identity_map
 from warped_diffusion.flow.motion import Motion
@@ -26,7 +27,22 @@ MARGIN = 40
 MakeMotion = Callable[[int, tuple[int, int]], Motion]
 """The motion of so many frames on a grid (height, width)."""
 
-Figures = TypeVar("Figures")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Figures = TypeVar("Figures", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to restore the clip."""
+
+    noise: str = "gp"
+    guidance: Guidance = field(default_factory=NoGuidance)
+
+
+NONE, WARP_ONLY, TRUE = "none", "warp only", "true clip"
+"""Names of clips: without guidance, the first of its frames warped, and what a perfect restoration gives."""
 
 
 def still(size: tuple[int, int]) -> Tensor:
@@ -119,8 +135,8 @@ def pooled_psnr(clip: Tensor, truth: Tensor, mask: Tensor) -> float:
 
 def mean(draws: Sequence[Figures]) -> Figures:
     """Each figure's mean over several restorations; figures are a dataclass of floats."""
-    values = zip(*map(astuple, draws), strict=True)  # type: ignore[call-overload]
-    return type(draws[0])(*map(statistics.fmean, values))
+    first = draws[0]
+    return replace(first, **{f.name: statistics.fmean(getattr(draw, f.name) for draw in draws) for f in fields(first)})
 
 
 def draw_frames(folder: Path, name: str, clips: Mapping[str, Mapping[str, Tensor]], frames: int) -> None:

@@ -135,7 +135,8 @@ class DenoisedGuidance:
     the previous frame, from which errors would add up from frame to frame, by both in halves (p = 1/2).
 
     Where an anchor is the truth (`Link.sure`, s in [0, 1]) it is not weighed against the estimate but replaces it: both
-    rates fade by 1 - s, as do those of lighter anchors, and s is added to that of the second term.
+    rates fade by 1 - s, as do those of lighter anchors, and s is added to that of the second term. In holes the step is
+    `in_holes` times as long.
 
     Attributes:
         strength: a multiple of the step of `steps`.
@@ -151,6 +152,9 @@ class DenoisedGuidance:
     # A multistep solver extrapolates from the previous, corrected estimate, and so amplifies a fresh correction, by
     # 1 + 1/(2r) or about 1.5: its step is smaller by as much.
     steps: ClassVar[dict[str, float]] = {"euler": 0.36, "dpmpp-2m": 0.36 / 1.5}
+    # What is made up in a hole has no input that it could contradict: 0.81 of the gap is closed there at each step, not
+    # 0.54, so what the last steps put in does not stay (error to the first frame 6e-8 under whole pixels, not 3e-6).
+    in_holes: ClassVar[float] = 1.5
 
     def __post_init__(self) -> None:
         _check_strength(self.strength)
@@ -168,7 +172,7 @@ class DenoisedGuidance:
         anchors = []
         left: Tensor | float = 1.0  # what anchors that know better have left to the others
         for place, link in enumerate(_once(links)):
-            rate = step * link.weight
+            rate = step * link.weight * (1.0 if link.free is None else self.in_holes)
             anchor = Anchor(link, rate / link.gain)
             if place > 0:
                 anchor = Anchor(link, rate / 2 / link.gain, rate / 2 * link.shown)

@@ -38,22 +38,26 @@ def psnr(frames: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tenso
     return -10 * torch.log10(mse(frames, reference, mask))
 
 
-def high_frequency_energy(frames: Tensor) -> Tensor:
+def high_frequency_energy(frames: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean square of a quarter of the 4-neighbour Laplacian: pixel minus the mean of its four neighbours, per frame.
 
     Only pixels with four neighbours count. White noise of variance v gives 5 v / 4, a plane gives 0.
 
     Args:
         frames: (..., C, H, W), H and W at least 3.
-    Returns: (...), float64, in squared units of the frames.
-    Raises: ShapeError if a frame has no interior pixel.
+        mask: (..., H, W) as in `mse`: which pixels count.
+    Returns: (...), float64, in squared units of the frames; nan for a frame in which no pixel counts.
+    Raises: ShapeError if a frame has no interior pixel or the mask is not on the frames' grid.
     """
     _require_frames(frames)
     if min(frames.shape[-2:]) < 3:
         raise ShapeError(f"frames are {tuple(frames.shape)}: the Laplacian needs at least 3×3 pixels")
     x = frames.double()
     neighbours = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
-    return (x[..., 1:-1, 1:-1] - neighbours / 4).square().mean((-3, -2, -1))
+    detail = x[..., 1:-1, 1:-1] - neighbours / 4
+    if mask is not None and mask.shape[-2:] != frames.shape[-2:]:
+        raise ShapeError(f"mask is {tuple(mask.shape)}, frames are {tuple(frames.shape)}: give a mask (..., H, W)")
+    return mse(detail, torch.zeros_like(detail), None if mask is None else mask[..., 1:-1, 1:-1])
 
 
 def spectral_flatness(frames: Tensor) -> Tensor:
