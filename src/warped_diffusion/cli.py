@@ -142,7 +142,8 @@ def degrade(
 
 @app.command()
 def demo(
-    scale: Annotated[int, typer.Option(help="4, or the paper's 8.")] = 4,
+    task: Annotated[str, typer.Option(help="super-resolution or clean-up.")] = "super-resolution",
+    scale: Annotated[int | None, typer.Option(help="4, or the paper's 8, for super-resolution.")] = None,
     steps: Annotated[int, typer.Option(help="Network evaluations a frame.")] = 20,
     out: Annotated[Path, typer.Option(help="Folder for the clips.")] = Path("out/demo"),
 ) -> None:
@@ -150,7 +151,7 @@ def demo(
     from warped_diffusion.demo import run_demo
 
     with _bar("restoring the sample") as (begin, advance):
-        report = run_demo(scale, steps, out, begin, advance)
+        report = run_demo(task, scale, steps, out, begin, advance)
     print(report.markdown())
 
 

@@ -32,31 +32,37 @@ COLUMNS = (
 
 
 def run_demo(
-    scale: int,
+    task: str,
+    scale: int | None,
     steps: int,
     out: Path,
     begin: Callable[[int | None], None] = lambda _: None,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Restore the sample `scale` times larger; write clips and a film strip into `out`; measure.
+    """Restore the sample, `scale` times larger or cleaned up; write clips and a film strip into `out`; measure.
 
     Warping errors are taken along the flow of the original clip (DIS), on visible pixels.
 
-    Raises: UserError for a scale other than 4 or 8, or a folder that cannot be written.
+    Raises: UserError for another task, a scale other than 4 or 8, or a folder that cannot be written.
     """
-    if scale not in (4, 8):
-        raise UserError(f"the sample can be restored 4 or 8 times larger, got {scale}")
+    if task not in ("super-resolution", "clean-up"):
+        raise UserError(f"the demo shows super-resolution and clean-up, got {task!r}")
+    if scale not in ((None, 4, 8) if task == "super-resolution" else (None,)):
+        raise UserError(f"the sample can be restored 4 or 8 times larger, or cleaned up at its own size, got {scale}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
     with VideoReader(ASSETS / "sample.mp4") as reader, VideoReader(ASSETS / "sample-original.mp4") as originals:
         low, original = torch.stack(list(reader)), torch.stack(list(originals))
-        if scale == 8:
-            low = make_task("super-resolution", scale=2).degrade(low)
+        if task == "clean-up":
+            low = make_task(task).degrade(original)
+        elif scale == 8:
+            low = make_task(task, scale=2).degrade(low)
         begin(2 * steps * len(low))
-        options = Options(scale=scale, steps=steps)
-        clips = {"input, bicubic": (enlarge(low, (original.shape[-2], original.shape[-1])).clamp(0, 1), 0.0)}
+        options = Options(task=task, scale=scale, steps=steps)
+        label = "input" if task == "clean-up" else "input, bicubic"
+        clips = {label: (enlarge(low, (original.shape[-2], original.shape[-1])).clamp(0, 1), 0.0)}
         variants = {"each frame alone": replace(options, noise="resample", guidance="none"), "restored": options}
         for name, variant in variants.items():
             clock = Clock(restore_stream(low, variant, progress=progress))
@@ -75,7 +81,13 @@ def run_demo(
         f"look at {out / 'comparison.mp4'}: input | each frame alone | restored",
         "warping errors along the original's flow (DIS), on pixels that stay visible; detail: energy of the Laplacian",
     ]
-    return Report("demo", COLUMNS, table, notes, command=f"warped-diffusion demo --scale {scale} --steps {steps}")
+    return Report(
+        "demo", COLUMNS, table, notes, command=f"warped-diffusion demo --task {task} --steps {steps}{_said(scale)}"
+    )
+
+
+def _said(scale: int | None) -> str:
+    return "" if scale is None else f" --scale {scale}"
 
 
 def _window(frame: Tensor) -> Tensor:
