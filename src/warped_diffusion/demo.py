@@ -86,10 +86,6 @@ def run_demo(
     )
 
 
-def _said(scale: int | None) -> str:
-    return "" if scale is None else f" --scale {scale}"
-
-
 def _window(frame: Tensor) -> Tensor:
     """The part of a frame that the film strip shows: where the motion is."""
     return frame[:, 60:240, 170:410]

@@ -41,10 +41,19 @@ def background(place: np.ndarray, seed: int = 2) -> np.ndarray:
     return cv2.warpAffine(whole, (place @ offset)[:2], (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
 
 
-def moving_object(places, camera, radii=(18, 13), noise=0.01) -> tuple[list[Tensor], list[np.ndarray]]:
+def shading() -> np.ndarray:
+    """(HEIGHT, WIDTH) float32 in [0, 1]: a pattern without any detail, dark on one side."""
+    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    return np.clip(0.5 + (x - CENTRE[0]) / 60 - (y - CENTRE[1]) / 90, 0.05, 0.95).astype(np.float32)
+
+
+def moving_object(
+    places, camera, radii=(18, 13), noise=0.01, pattern: np.ndarray | None = None
+) -> tuple[list[Tensor], list[np.ndarray]]:
     """Frames (3, H, W) and the object's true masks (H, W) bool, given (3, 3) places of the object and of the camera."""
     generator = np.random.default_rng(5)
-    base, pattern = np.zeros((HEIGHT, WIDTH), np.float32), texture(HEIGHT, WIDTH, 1)
+    base = np.zeros((HEIGHT, WIDTH), np.float32)
+    pattern = texture(HEIGHT, WIDTH, 1) if pattern is None else pattern
     cv2.ellipse(base, (int(CENTRE[0]), int(CENTRE[1])), radii, 20, 0, 360, 1, -1)
     frames, masks = [], []
     for place, ground in zip(places, camera, strict=True):

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.estimators.scenes import HEIGHT, WIDTH, moving_object, similarity
+from tests.estimators.scenes import HEIGHT, WIDTH, moving_object, shading, similarity
 from warped_diffusion.errors import ShapeError
 from warped_diffusion.estimators import Tracker, track_mask
 
 FRAMES = 48
 CONTOUR = 1.5
 """Pixels that the contour may be off on average; half a pixel is the raster's."""
+
+DRIFT = 3.0
+"""Pixels that a mask may be off as a whole where it covers more background than object."""
 
 
 def contour_error(mask: np.ndarray, true: np.ndarray) -> float:
@@ -50,6 +53,27 @@ def test_the_mask_stays_on_the_object_for_48_frames(name):
     assert np.array_equal(masks[0][0].numpy() > 0, true[0])
     errors = [contour_error(mask[0].numpy() > 0, truth) for mask, truth in zip(masks, true, strict=True)]
     assert max(errors) < CONTOUR
+
+
+@pytest.mark.parametrize("name", ["with the camera", "still under a moving camera", "zoom out"])
+def test_a_smooth_object_is_held_by_its_outline(name):
+    """Stretched, a ramp of brightness looks like itself: within the mask alone its size cannot be told."""
+    place, camera = MOTIONS[name]
+    places, cameras = [place(j) for j in range(FRAMES)], [camera(j) for j in range(FRAMES)]
+    frames, true = moving_object(places, cameras, pattern=shading())
+    masks = track_mask(frames, torch.from_numpy(true[0]))
+    errors = [contour_error(mask[0].numpy() > 0, truth) for mask, truth in zip(masks, true, strict=True)]
+    assert max(errors) < CONTOUR
+
+
+def test_a_loose_mask_does_not_stay_with_the_background():
+    places = [similarity(j, (1.6, 0.2)) for j in range(FRAMES)]
+    frames, true = moving_object(places, [np.eye(3)] * FRAMES, pattern=shading())
+    loose = cv2.dilate(true[0].astype(np.uint8), np.ones((13, 13), np.uint8))
+    first_y, first_x = np.argwhere(loose).mean(0)
+    for place, mask in zip(places, track_mask(frames, torch.from_numpy(loose)), strict=True):
+        y, x = (float(where.float().mean()) for where in torch.nonzero(mask[0], as_tuple=True))
+        assert math.dist((x, y), (place @ np.array([first_x, first_y, 1]))[:2]) < DRIFT
 
 
 def test_a_box_that_holds_background_too_goes_with_the_object():

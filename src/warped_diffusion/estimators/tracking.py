@@ -3,9 +3,10 @@
 From frame to frame, points on the object are followed and a similarity is fitted to them (RANSAC). That alone drifts,
 so each frame is then aligned with the first one, in which the mask was given: a map is sought that brings the object as
 it looked there to where it is now, by the enhanced correlation coefficient (Evangelidis and Psarakis, 2008), a
-similarity unless an affine one fits clearly better. A mask may cover background too, as boxes do: pixels that do not
-come along with the object are found out and not looked at. The mask is always the first mask through that one map,
-resampled once.
+shift unless a similarity fits better, and that unless an affine one clearly does: a smooth object looks much the same
+stretched. Its outline says more, so a rim around the mask is aligned too. A mask may cover background, as boxes do:
+points that go with what is around the mask are not followed, and pixels that do not come along with the object are
+found out and not looked at. The mask is always the first mask through that one map, resampled once.
 """
 
 import math
@@ -34,10 +35,16 @@ NEAREST = 4.0
 LEAST_SHARE = 0.5
 """Of an object that is less in sight than this only the shift is told."""
 SAME = 2.5
-SAME_LEVELS = 6.0
+SAME_LEVELS = 12.0
 """What differs from frame to frame by more than this multiple of the usual, and so many of 255, is not the object."""
 SHEAR, SQUEEZE = 0.05, 1.2
 """A map that is no similarity must correlate better than one by this, and squeeze the object by less than that."""
+RIM = 3
+"""Pixels around the mask that are aligned too: of a smooth object the outline alone says how large it is."""
+OWN, OWN_SHARE = 1.0, 0.15
+"""Points that stray from the background's motion by so many pixels are the object's, if they are this share of all."""
+GAIN = 0.97
+"""More than a shift is believed if it leaves less than this share of what the shift does not explain."""
 REACH = 12
 """Pixels in which a lost object is searched for around the place where it should be."""
 MARGIN = 24
@@ -75,6 +82,9 @@ class Tracker:
         self._corners = _corners(hole)
         self._last = self._model = _View(_grey(frame), hole.astype(np.uint8), np.eye(3))
         self._step, self._velocity = np.eye(3), np.zeros(2)
+        self._inside = hole.astype(np.uint8)
+        self._near = _grown(self._inside, RIM) > 0
+        self._ring = _grown(self._inside, MARGIN) - _grown(self._inside, RIM + 2)
         self._misfit = np.zeros_like(self._first)
 
     def advance(self, frame: Tensor) -> Tensor:
@@ -91,7 +101,9 @@ class Tracker:
 
     def _find(self, grey: np.ndarray) -> np.ndarray:
         """Where the first mask is now: a map (3, 3)."""
-        followed = _follow(self._last.grey, self._moved(self._support(), self._last.place), grey, self._step)
+        mask = self._moved(self._support() * self._inside, self._last.place)
+        ring = self._moved(self._ring, self._last.place)
+        followed = _follow(self._last.grey, mask, ring, grey, self._step)
         guess = (self._step if followed is None else followed) @ self._last.place
         share = self._share(guess)
         if share < LEAST_SHARE and (share < LEAST_SHARE / 2 or share * self._first.sum() < LEAST_AREA):
@@ -100,8 +112,7 @@ class Tracker:
             self._learn(grey, guess)
         place, correlation = guess, -1.0
         for model, start, steady in self._attempts(guess, share < LEAST_SHARE, grey):
-            found, fit = self._align(model, grey, start, steady)
-            found = found if steady or fit < 0 else self._simplest(model, grey, found)
+            found, fit = self._shifted_or_more(model, grey, start, steady)
             if fit > correlation:
                 self._model, place, correlation = model, found, fit
             if correlation > RENEWAL:
@@ -119,33 +130,30 @@ class Tracker:
 
     def _attempts(self, guess: np.ndarray, steady: bool, grey: np.ndarray) -> Iterator[tuple[_View, np.ndarray, bool]]:
         """What to align with, from where, and whether by a shift alone, until one fits."""
-        model, last = self._model, self._last
-        if not steady:
-            yield model, guess, False
-        yield model, guess, True
+        yield self._model, guess, steady
         sought = self._search(grey)
+        yield self._model, sought, steady
         if not steady:
-            yield model, sought, False
-        yield model, sought, True
-        if not steady:
-            yield last, guess, False
-            yield last, sought, True
+            yield self._last, guess, False
+            yield self._last, sought, True
 
     def _learn(self, grey: np.ndarray, place: np.ndarray) -> None:
         """Note which pixels of the first mask do not go with the object: a box holds background in its corners."""
         views = ((grey, place), (self._model.grey, self._model.place), (np.ones_like(grey), place))
         now, before, seen = (self._brought(picture.astype(np.float32), there) for picture, there in views)
-        misfit = cv2.blur(np.abs(now - before), (5, 5))
+        near = np.ones((3, 3), np.uint8)  # an outline that is a pixel off still goes with the object
+        above, below = now - cv2.dilate(before, near), cv2.erode(before, near) - now
+        misfit = cv2.blur(np.maximum(np.maximum(above, below), 0), (3, 3))
         if self.frames > 1:
             misfit = 0.8 * self._misfit + 0.2 * misfit
         self._misfit = np.where(seen > 0.99, misfit, self._misfit)
 
     def _support(self) -> np.ndarray:
-        """The first mask without what does not go with the object: (H, W) uint8."""
+        """The first mask and its rim without what does not go with the object: (H, W) uint8."""
         inside = self._first > 0
         usual = float(np.quantile(self._misfit[inside], 0.25))
-        support = inside & (self._misfit <= max(SAME * usual, SAME_LEVELS))
-        return (support if support.sum() > 0.3 * inside.sum() else inside).astype(np.uint8)
+        same = self._misfit <= max(SAME * usual, SAME_LEVELS)
+        return (self._near & same if (inside & same).sum() > 0.3 * inside.sum() else inside).astype(np.uint8)
 
     def _coast(self) -> np.ndarray:
         """The place after another step of what the object moved by lately, without a turn or a zoom."""
@@ -223,6 +231,20 @@ class Tracker:
         place = corner @ np.linalg.inv(inverse) @ (np.linalg.inv(corner) @ guess if steady else view.place)
         return (place, float(correlation)) if self._plausible(place, guess) else (guess, -1.0)
 
+    def _shifted_or_more(
+        self, view: _View, grey: np.ndarray, guess: np.ndarray, steady: bool
+    ) -> tuple[np.ndarray, float]:
+        """As `_align`, but only shifted if `steady`, and where more than a shift does not fit better."""
+        shifted, fit = self._align(view, grey, guess, True)
+        if steady:
+            return shifted, fit
+        free, free_fit = self._align(view, grey, shifted, False)
+        if free_fit < 0:
+            return shifted, fit
+        free = self._simplest(view, grey, free)
+        left, left_free = (1 - self._likeness(view, grey, place) for place in (shifted, free))
+        return (free, free_fit) if fit < 0 or left_free < GAIN * left else (shifted, fit)
+
     def _simplest(self, view: _View, grey: np.ndarray, place: np.ndarray) -> np.ndarray:
         """The similarity nearest to an affine map, unless that fits clearly better: shear is mostly a slip."""
         y, x = np.nonzero(self._first)
@@ -268,23 +290,47 @@ def _grey(frame: Tensor) -> np.ndarray:
     return (luma * 255).round().clamp(0, 255).byte().cpu().numpy()
 
 
-def _follow(before: np.ndarray, mask: np.ndarray, grey: np.ndarray, step: np.ndarray) -> np.ndarray | None:
-    """The similarity (3, 3) that the object's points made from that frame to this one; None if too few are found."""
-    points = cv2.goodFeaturesToTrack(before, 200, 0.01, 3, mask=mask)
-    if points is None or len(points) < LEAST_POINTS:
-        return None
-    points = points.reshape(-1, 2)
-    guess = (points @ step[:2, :2].T + step[:2, 2]).astype(np.float32)
-    side = math.sqrt(mask.sum())  # neither a window nor a coarse level should see mostly what is around the object
+def _follow(
+    before: np.ndarray, mask: np.ndarray, ring: np.ndarray, grey: np.ndarray, step: np.ndarray
+) -> np.ndarray | None:
+    """The similarity (3, 3) that the object's points made from that frame to this one; None if too few are found.
+
+    Points under the mask that go with those of the ring around it are background, if enough others are left.
+    """
+    # Neither a window nor a coarse level should see mostly what is around the object.
+    side = math.sqrt(max(mask.sum(), LEAST_AREA))
     window, levels = int(np.clip(side / 2, 7, 15)), int(np.clip(math.log2(side / 8), 0, 4))
     search: dict[str, Any] = {"winSize": (window, window), "maxLevel": levels, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
+    here, there = _points(before, mask, grey, step, search)
+    background = _similarity(*_points(before, ring, grey, np.eye(3), search))
+    if background is not None and len(here):
+        own = np.linalg.norm(here @ background[:2, :2].T + background[:2, 2] - there, axis=1) > OWN
+        if own.sum() >= max(LEAST_POINTS, OWN_SHARE * len(own)):
+            here, there = here[own], there[own]
+    return _similarity(here, there)
+
+
+def _points(
+    before: np.ndarray, mask: np.ndarray, grey: np.ndarray, step: np.ndarray, search: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points under the mask and where they went, (N, 2) each: those that are found again on the way back."""
+    points = cv2.goodFeaturesToTrack(before, 200, 0.01, 3, mask=mask)
+    if points is None:
+        return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
+    points = points.reshape(-1, 2)
+    guess = (points @ step[:2, :2].T + step[:2, 2]).astype(np.float32)
     there, found, _ = cv2.calcOpticalFlowPyrLK(before, grey, points, guess.copy(), **search)
     back, home, _ = cv2.calcOpticalFlowPyrLK(grey, before, there, points.copy(), **search)
     good = (found.ravel() > 0) & (home.ravel() > 0) & (np.abs(back - points).max(1) < 0.7)
-    if good.sum() < LEAST_POINTS:
+    return points[good], there[good]
+
+
+def _similarity(here: np.ndarray, there: np.ndarray) -> np.ndarray | None:
+    """The similarity (3, 3) that most points follow; None if there are too few."""
+    if len(here) < LEAST_POINTS:
         return None
-    matrix, inliers = cv2.estimateAffinePartial2D(points[good], there[good], method=cv2.RANSAC, ransacReprojThreshold=1)
-    if matrix is None or inliers.sum() < max(LEAST_POINTS, 0.3 * good.sum()):
+    matrix, inliers = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=1)
+    if matrix is None or inliers.sum() < max(LEAST_POINTS, 0.3 * len(here)):
         return None
     return np.vstack([matrix, [0, 0, 1]])
 
@@ -298,6 +344,10 @@ def _window(mask: np.ndarray, margin: int) -> tuple[tuple[int, int], tuple[int, 
             return None
         spans.append((max(int(hits[0]) - margin, 0), min(int(hits[-1]) + 1 + margin, mask.shape[1 - axis])))
     return spans[0], spans[1]
+
+
+def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1)))
 
 
 def _corners(hole: np.ndarray) -> np.ndarray:
