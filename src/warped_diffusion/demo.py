@@ -81,9 +81,8 @@ def run_demo(
         f"look at {out / 'comparison.mp4'}: input | each frame alone | restored",
         "warping errors along the original's flow (DIS), on pixels that stay visible; detail: energy of the Laplacian",
     ]
-    return Report(
-        "demo", COLUMNS, table, notes, command=f"warped-diffusion demo --task {task} --steps {steps}{_said(scale)}"
-    )
+    command = f"warped-diffusion demo --task {task} --steps {steps}" + ("" if scale is None else f" --scale {scale}")
+    return Report("demo", COLUMNS, table, notes, command=command)
 
 
 def _window(frame: Tensor) -> Tensor:
