@@ -14,10 +14,7 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow import Motion
 from warped_diffusion.holes import Holes
 from warped_diffusion.models import Model
-from warped_diffusion.restoration import Options as Options
-from warped_diffusion.restoration import Progress as Progress
-from warped_diffusion.restoration import Restoration
-from warped_diffusion.restoration import choose_lanes as choose_lanes
+from warped_diffusion.restoration import Options, Progress, Restoration
 
 
 def restore(
