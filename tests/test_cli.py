@@ -62,6 +62,31 @@ def test_a_range_of_one_frame_is_restored(monkeypatch, folder, tmp_path):
     assert len(frames_of(target)) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "cuts"),
+    [
+        ([], "auto"),
+        (["--cuts", "none"], ()),
+        (["--cuts", "4, 2"], (2, 4)),
+        (["--cuts", "1,2,4", "--range", "2:"], (2,)),
+        (["--cuts", "1,3,5", "--range", "2:5"], (1, 3)),  # what is beyond the range is not reached
+    ],
+)
+def test_cuts_are_counted_in_the_clip_whatever_the_range(monkeypatch, folder, tmp_path, options, cuts):
+    asked = []
+    module = sys.modules["warped_diffusion.restore_video"]  # the package has a function of that name
+    restore_stream = module.restore_stream
+
+    def spy(frames, options, **keywords):
+        asked.append(options.cuts)
+        return restore_stream(frames, options, **keywords)
+
+    monkeypatch.setattr(module, "restore_stream", spy)
+    options = [*options, "--scale", 2, "--steps", 1, "--model", folder / "weights.safetensors"]
+    assert run(monkeypatch, "restore", folder / "clip.mp4", tmp_path / "out.mp4", *options) == 0
+    assert asked == [cuts]
+
+
 def test_degrade_is_the_area_average(monkeypatch, folder, tmp_path):
     target = tmp_path / "small.mp4"
     assert run(monkeypatch, "degrade", folder / "clip.mp4", target, "--scale", 2) == 0
@@ -89,6 +114,9 @@ def test_degrade_is_the_area_average(monkeypatch, folder, tmp_path):
         (["clip.mp4", "out.mp4", "--flow", "river"], "dis"),
         (["clip.mp4", "out.mp4", "--lanes", "0"], "lanes"),
         (["clip.mp4", "out.mp4", "--device", "toaster"], "toaster"),
+        (["clip.mp4", "out.mp4", "--cuts", "soon"], "--cuts is auto, none or frames from 1 up"),
+        (["clip.mp4", "out.mp4", "--cuts", "0,3"], "--cuts is auto, none or frames from 1 up"),
+        (["clip.mp4", "out.mp4", "--cuts", "3,6"], "cuts has frame 6, the last of clip.mp4 is 5"),
         (["clip.mp4", "out.mp4", "--range", "4:2"], "range"),
         (["clip.mp4", "out.mp4", "--range", "100:"], "frame"),
         (["clip.mp4", "exists.mp4"], "--overwrite"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import warped_diffusion as wd
+from tests.estimators.scenes import background, grey_frame, similarity
 from tests.models.tiny import tiny_denoiser
 from warped_diffusion import tasks
 from warped_diffusion.diffusion import DenoisedGuidance, NetworkGuidance, karras_sigmas
@@ -16,7 +17,7 @@ from warped_diffusion.models import Model, embedded
 from warped_diffusion.noise import make_scheme
 from warped_diffusion.restoration import Options, choose_lanes
 from warped_diffusion.restore import restore_stream
-from warped_diffusion.tasks import back_project, enlarge
+from warped_diffusion.tasks import area_average, back_project, enlarge
 
 HEIGHT, WIDTH, SCALE = 10, 12, 4
 SIZE = (SCALE * HEIGHT, SCALE * WIDTH)
@@ -28,7 +29,7 @@ ROUNDING = 2e-5  # float32 sums in another order, carried through four steps
 
 
 def clip(count=5, seed=0):
-    """Low-resolution frames of smooth blobs, all different, between 0.3 and 0.7."""
+    """Low-resolution frames of smooth blobs, all different, between 0.3 and 0.7: every one would be a shot."""
     noise = torch.rand(count, 3, HEIGHT // 2, WIDTH // 2, generator=torch.Generator().manual_seed(seed))
     return 0.3 + 0.4 * enlarge(noise, (HEIGHT, WIDTH)).clamp(0, 1)
 
@@ -57,6 +58,8 @@ def motion(count=5, **changes):
 
 def restore(frames, **options):
     defaults = {"scale": SCALE, "model": tiny_model(), "steps": STEPS, "seed": SEED, "device": "cpu"}
+    if "motion" not in options:  # which says itself where cuts are
+        defaults["cuts"] = "none"
     return wd.restore(frames, **defaults | options)
 
 
@@ -209,9 +212,71 @@ def test_an_unlinked_pair_would_have_shown_up_across_that_cut():
     assert difference.abs().mean() > 0.001
 
 
+def shots():
+    """Two shots of four frames of 24 x 32, each a texture of its own that moves, and the two joined."""
+    first, second = (
+        torch.stack([area_average(grey_frame(background(similarity(j, step), seed)), 5) for j in range(4)])
+        for step, seed in (((4.0, 1.0), 3), ((-2.0, 3.0), 8))
+    )
+    return first, second, torch.cat([first, second])
+
+
+@pytest.mark.parametrize("cuts", ["auto", [4]])
+@pytest.mark.parametrize(
+    ("noise", "guidance", "fresh"),
+    [
+        ("gp", "denoised", 0.0),
+        ("gp", "network", 0.2),
+        ("integral", "denoised", 0.0),
+        ("bilinear", "none", 0.0),
+        ("fixed", "denoised", 0.0),
+        ("fixed", "none", 0.0),
+        ("resample", "none", 0.0),
+    ],
+)
+def test_each_shot_of_a_clip_is_as_if_it_stood_alone(cuts, noise, guidance, fresh):
+    first, second, joined = shots()
+    options = {"scale": 2, "noise": noise, "guidance": guidance, "fresh": fresh, "lanes": 3}
+    whole = restore(joined, cuts=cuts, **options)
+    torch.testing.assert_close(whole[:4], restore(first, **options), rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(whole[4:], restore(second, shot=1, **options), rtol=0, atol=ROUNDING)
+    # What that would not notice, were the shot no part of the noise's key, or the cut without effect:
+    for other in (restore(second, **options), restore(joined, **options)[4:]):
+        assert (whole[4:] - other).abs().mean() > 0.01
+
+
+def test_a_shot_after_a_shot_is_counted_on():
+    first, second, joined = shots()
+    whole = restore(torch.cat([joined, first]), scale=2, cuts="auto", shot=5)
+    for part, start, shot in ((first, 0, 5), (second, 4, 6), (first, 8, 7)):
+        torch.testing.assert_close(whole[start : start + 4], restore(part, scale=2, shot=shot), rtol=0, atol=ROUNDING)
+
+
+def test_a_known_motion_has_its_own_cuts():
+    """Where it says nothing of them nothing is looked for, though every frame of this clip is another scene."""
+    frames = clip(5)
+    uncut, cut = motion(), motion(cuts=(3,))
+    expected = {moving: restore(frames, motion=moving) for moving in (uncut, cut)}
+    assert (expected[uncut][:3] - expected[cut][:3]).abs().max() < ROUNDING
+    assert (expected[uncut][3:] - expected[cut][3:]).abs().mean() > 0.01
+    assert torch.equal(restore(frames, motion=uncut, cuts="none"), expected[uncut])
+    assert torch.equal(restore(frames, motion=cut, cuts=[3]), expected[cut])
+    for moving, cuts, has in ((uncut, [3], "none"), (cut, "none", "3"), (cut, [2], "3")):
+        with pytest.raises(UserError, match=f"the motion has its own cuts, {has}: leave out cuts, got"):
+            restore(frames, motion=moving, cuts=cuts)
+
+
+@pytest.mark.parametrize("cuts", ["sometimes", "2,3", [0], [2, -1], [1.5], [True]])
+def test_cuts_are_auto_none_or_frames(cuts):
+    with pytest.raises(UserError, match='cuts are "auto", "none" or the first frames of new shots, each from 1 up'):
+        restore(clip(5), cuts=cuts)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "sentence"),
     [
+        ({"cuts": [2, 5]}, UserError, "cuts has frame 5, the clip's last is 4: count from 0"),
+        ({"shot": -1}, UserError, "shot is a whole number from 0 up, got -1"),
         ({"motion": motion(4)}, ShapeError, "motion is of 4 frames, the clip has 5"),
         ({"motion": wd.Motion.analytic(5, (HEIGHT, WIDTH))}, ShapeError, r"expected the output's \(40, 48\)"),
         ({"mask": torch.ones(5, *SIZE)}, UserError, "takes no mask"),
@@ -243,10 +308,8 @@ def test_frames_of_another_shape_are_refused(shape):
 
 
 def stream(frames, guidance="denoised", noise="gp", lanes=2, progress=lambda _: None, moving=None):
-    model = tiny_model()
-    options = Options(
-        scale=SCALE, model=model, steps=STEPS, guidance=guidance, noise=noise, lanes=lanes, seed=SEED, device="cpu"
-    )
+    how = {"guidance": guidance, "noise": noise, "lanes": lanes, "seed": SEED, "device": "cpu"}
+    options = Options(scale=SCALE, model=tiny_model(), steps=STEPS, cuts="auto" if moving else "none", **how)
     return restore_stream(frames, options, moving, progress)
 
 

@@ -44,6 +44,8 @@ def ignorant_model(amount=0.0):
 
 def restore(frames, mask, **options):
     defaults = {"model": tiny_model(), "steps": STEPS, "seed": 3, "device": "cpu", "dilate": 1, "feather": 2}
+    if "motion" not in options:  # frames of noise, each of which would be a shot
+        defaults["cuts"] = "none"
     return wd.restore(frames, task="inpainting", mask=mask, **defaults | options)
 
 
@@ -141,7 +143,15 @@ def test_masks_are_read_as_the_frames_are(lanes):
             yield box(left)
 
     options = Options(
-        "inpainting", model=tiny_model(), steps=STEPS, lanes=lanes, device="cpu", dilate=0, feather=1, seed=3
+        "inpainting",
+        model=tiny_model(),
+        steps=STEPS,
+        lanes=lanes,
+        device="cpu",
+        dilate=0,
+        feather=1,
+        seed=3,
+        cuts="none",
     )
     for written, _ in enumerate(restore_stream(iter(frames_of(12)), options, masks=masks())):
         ahead.append(len(read) - written)
@@ -175,6 +185,31 @@ def scene(count, camera, step=4):
         grounds.append(grey_frame(ground))
         masks.append(mask)
     return torch.stack(frames), torch.stack(masks), torch.stack(grounds)
+
+
+@pytest.mark.parametrize("noise", ["gp", "integral"])
+@pytest.mark.parametrize("guidance", ["denoised", "none"])
+def test_nothing_of_a_shot_is_carried_into_the_holes_of_the_next(noise, guidance):
+    """A model that knows nothing shows what it is given: noise, and what earlier frames of the shot knew."""
+    first, masks = (part[..., 30:94, 20:100] for part in scene(3, (1.3, -0.6))[:2])
+    second, others = first.flip(-1), masks.flip(-1)
+    options = {"model": ignorant_model(0.5), "noise": noise, "guidance": guidance, "steps": 6}
+    whole = restore(torch.cat([first, second]), torch.cat([masks, others]), cuts="auto", **options)
+    torch.testing.assert_close(whole[:3], restore(first, masks, **options), rtol=0, atol=2e-5)
+    torch.testing.assert_close(whole[3:], restore(second, others, shot=1, **options), rtol=0, atol=2e-5)
+    uncut = restore(torch.cat([first, second]), torch.cat([masks, others]), **options)
+    assert ((whole - uncut)[3:].abs() * others).sum() / (3 * others.sum()) > 0.01
+
+
+def test_what_a_hole_covers_begins_no_shot():
+    frames = scene(4, (1.0, 0.0))[2][..., :48, :60]
+    wild = torch.where(torch.arange(4)[:, None, None, None] % 2 > 0, 1 - frames, frames)
+    hidden = torch.ones(4, 1, 48, 60)
+    hidden[..., :20] = 0
+    mixed = torch.where(hidden > 0, wild, frames)
+    plain, other = (restore(f, hidden, cuts="auto", dilate=0, feather=0, steps=2) for f in (frames, mixed))
+    torch.testing.assert_close(plain, other, rtol=0, atol=0)
+    torch.testing.assert_close(plain, restore(frames, hidden, dilate=0, feather=0, steps=2), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.5])

@@ -55,6 +55,13 @@ def restore(
     lanes: Annotated[str, typer.Option(help="Frames in one batch, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU if there is one")] = None,
+    cuts: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|LIST",
+            help="Scene cuts: found, none, or the clip's frames, counted from 0, that begin a shot, such as 48,120.",
+        ),
+    ] = "auto",
     frames: Range = ":",
     mask: Mask = None,
     mask_box: MaskBox = None,
@@ -96,6 +103,7 @@ def restore(
         fresh=fresh,
         dilate=dilate,
         feather=feather,
+        cuts=_cuts(cuts),
     )
     box, border = _four(mask_box, "--mask-box"), _four(pad, "--pad")
     with _bar("restoring") as (begin, advance):
@@ -311,6 +319,16 @@ def _four(text: str | None, option: str) -> tuple[int, int, int, int] | None:
     except ValueError as error:
         raise UserError(f"{option} is four whole numbers of pixels, for example 40,30,120,80, got {text!r}") from error
     return first, second, third, fourth
+
+
+def _cuts(text: str) -> str | tuple[int, ...]:
+    """auto, none, or frame numbers.   Raises: UserError if it is anything else."""
+    if text in ("auto", "none"):
+        return text
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(number.isdecimal() and int(number) for number in numbers):
+        raise UserError(f"--cuts is auto, none or frames from 1 up that begin a shot, for example 48,120, got {text!r}")
+    return tuple(map(int, numbers))
 
 
 def _lanes(text: str) -> int | str:

@@ -1,7 +1,7 @@
 """One restoration from its options on: flow, noise, links and condition of each frame, handed on.   [paper, alg. 1]"""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 from warped_diffusion.diffusion import FrameInput, Guidance, Link, get_solver, karras_sigmas, make_guidance, sample
 from warped_diffusion.diffusion.contract import Condition, Denoiser
 from warped_diffusion.errors import ShapeError, UserError
-from warped_diffusion.estimators import estimate_around, estimate_pair, get_estimator
+from warped_diffusion.estimators import CutDetector, estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (
     KeyFrames,
     Motion,
@@ -54,6 +54,10 @@ class Options:
         flow: a name in `estimators.ESTIMATORS`.
         lanes: the most frames in one batch of the denoiser, or "auto".
         seed: of all randomness; the same seed gives the same clip on any device, to rounding.
+        shot: number of the first shot. Noise is keyed by (seed, shot), so a later shot of a clip can be restored alone.
+        cuts: "auto" for shots that are found from the frames, "none", or the first frames of new shots, counted from 0.
+            What is beyond the clip's end is not reached. A motion that is given has its own cuts: "auto" then adds
+            none, and what contradicts them is refused.
         device: "cpu", "cuda", ...; None for the first GPU if there is one.
         dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
         feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
@@ -75,6 +79,8 @@ class Options:
     fresh: float = 0.0
     dilate: int | None = None
     feather: int | None = None
+    cuts: str | Sequence[int] = "auto"
+    shot: int = 0
 
     @property
     def rim(self) -> tuple[int, int]:
@@ -98,6 +104,20 @@ class Seen(NamedTuple):
     hole: Hole | None
 
 
+class Shot:
+    """The noise of one shot, frame by frame."""
+
+    def __init__(self, number: int, start: int, scheme: Scheme, size: tuple[int, int]) -> None:
+        self.number, self.start, self._scheme = number, start, scheme
+        self._positions = identity_map(*size)
+
+    def noise(self, index: int, backward: Tensor | None) -> Tensor:
+        """Of the clip's frame `index`; `backward` leads from it to the frame before, where anything moves."""
+        if backward is not None:
+            self._positions = compose(self._positions, backward)
+        return self._scheme.frame(index - self.start, self._positions, backward)
+
+
 class Restoration:
     """Everything that is decided before the first frame, and what is carried from frame to frame."""
 
@@ -118,7 +138,10 @@ class Restoration:
         self.solver = get_solver(options.solver)
         self.lanes = choose_lanes(options.lanes, self.size, self.device)
         get_estimator(options.flow)
-        self.first_noise = self.shot_noise(0)
+        if isinstance(options.shot, bool) or not isinstance(options.shot, int) or options.shot < 0:
+            raise UserError(f"shot is a whole number from 0 up, got {options.shot!r}")
+        self.cuts = self.known_cuts()
+        self.first_shot = self.shot(options.shot, 0)
         whole = Hole(torch.ones(1, *size), torch.ones(1, *size)) if self.task.takes_mask else None
         self.sigmas = karras_sigmas(
             options.steps, *self.model.sigma_range(self.condition(torch.zeros(3, *size), whole))
@@ -146,8 +169,8 @@ class Restoration:
 
     def inputs(self, frames: Iterable[Tensor], holes: Holes | None) -> Iterator[FrameInput]:
         """What the sampler needs of each frame, made when a lane is free for it."""
-        keys, previous, shot, start, index = KeyFrames(), None, 0, 0, -1
-        scheme, positions = self.first_noise, identity_map(*self.size)
+        keys, previous, shot, index = KeyFrames(), None, self.first_shot, -1
+        begins = self.cut_finder()
         for index, frame in enumerate(frame.cpu() for frame in frames):
             if tuple(frame.shape) != (3, *self.input_size):
                 expected = (3, *self.input_size)
@@ -159,15 +182,16 @@ class Restoration:
                 seen = Seen(((condition["picture"] + 1) / 2).clamp(0, 1).to(frame), hole)
             links: tuple[Link, ...] = ()
             backward = None
-            if self.motion is not None and index in self.motion.cuts:
-                shot, start = shot + 1, index
-                scheme, positions = self.shot_noise(shot), identity_map(*self.size)
-                _announce_cut(keys, self.size)
-            elif previous is not None and self.needs_motion:
-                step = self.step(index, previous, seen)
-                backward, positions = step.backward, compose(positions, step.backward)
-                links = self.links(index, step, keys, hole)
-            noise = scheme.frame(index - start, positions, backward).to(self.device)
+            if begins(index, seen.picture):
+                shot, previous = self.shot(shot.number + 1, index), None
+            if self.needs_motion and index > 0:
+                if previous is None:
+                    keys.begin_shot()
+                else:
+                    step = self.step(index, previous, seen)
+                    backward = step.backward
+                    links = self.links(index, step, keys, hole)
+            noise = shot.noise(index, backward).to(self.device)
             is_key = keys.key_index == index
             self.remember(index, keys.key_index, hole, links)
             self.waiting.append((frame, hole, condition))
@@ -191,16 +215,37 @@ class Restoration:
         """Whether anything of this restoration looks at the flow."""
         return bool(self.guidance.anchors) or self.options.noise not in ("fixed", "resample")
 
-    def shot_noise(self, shot: int) -> Scheme:
-        return make_scheme(
+    def known_cuts(self) -> frozenset[int] | None:
+        """The first frames of new shots; None where they are to be found.   Raises: UserError for cuts of no sense."""
+        asked = check_cuts(self.options.cuts)
+        if self.motion is None:
+            return asked
+        known = frozenset(self.motion.cuts)
+        if asked is not None and asked != known:
+            there = ", ".join(map(str, self.motion.cuts)) or "none"
+            raise UserError(f"the motion has its own cuts, {there}: leave out cuts, got {self.options.cuts!r}")
+        return known
+
+    def cut_finder(self) -> Callable[[int, Tensor], bool]:
+        """What tells of each frame in order, given its number and picture, whether it begins a shot after another."""
+        cuts = self.cuts
+        if cuts is not None:
+            return lambda index, _: index in cuts
+        detector = CutDetector()
+        return lambda _, picture: detector.advance(picture)
+
+    def shot(self, number: int, start: int) -> Shot:
+        """The shot of that number, which begins with frame `start`."""
+        scheme = make_scheme(
             self.options.noise,
             channels=self.model.channels,
             size=self.size,
             spectrum=self.spectrum,
             seed=self.options.seed,
-            shot=shot,
+            shot=number,
             fresh=self.options.fresh,
         )
+        return Shot(number, start, scheme, self.size)
 
     def step(self, index: int, previous: Seen, frame: Seen) -> Step:
         """The motion from frame index - 1 to frame index."""
@@ -240,7 +285,7 @@ class Restoration:
         links = []
         if "previous" in weights:
             links.append(self.link(index - 1, step.forward, step.visible, step.known, weights["previous"], hole))
-        if "key" in weights and key is not None:
+        if "key" in weights:
             if key.is_previous and links:
                 links[0] = replace(links[0], weight=weights["key"])
             else:
@@ -286,7 +331,11 @@ def choose_lanes(lanes: int | str, size: tuple[int, int], device: torch.device) 
     return lanes
 
 
-def _announce_cut(keys: KeyFrames, size: tuple[int, int]) -> None:
-    nothing = torch.zeros(size)
-    still = identity_map(*size)
-    keys.advance(still, still, nothing, nothing, cut=True)
+def check_cuts(cuts: str | Sequence[int]) -> frozenset[int] | None:
+    """The first frames of new shots: nothing for "none", None for "auto".   Raises: UserError for anything else."""
+    if isinstance(cuts, str) and cuts in ("auto", "none"):
+        return None if cuts == "auto" else frozenset()
+    numbers = not isinstance(cuts, str) and all(isinstance(cut, int) and not isinstance(cut, bool) for cut in cuts)
+    if not numbers or any(cut < 1 for cut in cuts):  # type: ignore[operator]
+        raise UserError(f'cuts are "auto", "none" or the first frames of new shots, each from 1 up, got {cuts!r}')
+    return frozenset(cuts)  # type: ignore[arg-type]

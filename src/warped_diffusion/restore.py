@@ -1,7 +1,7 @@
 """The doors to restoring a clip from Python: a tensor whole, or any frames as a stream."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow import Motion
 from warped_diffusion.holes import Holes
 from warped_diffusion.models import Model
-from warped_diffusion.restoration import Options, Progress, Restoration
+from warped_diffusion.restoration import Options, Progress, Restoration, check_cuts
 
 
 def restore(
@@ -37,6 +37,8 @@ def restore(
     fresh: float = 0.0,
     dilate: int | None = None,
     feather: int | None = None,
+    cuts: str | Sequence[int] = "auto",
+    shot: int = 0,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
 
@@ -67,7 +69,12 @@ def restore(
         fresh=fresh,
         dilate=dilate,
         feather=feather,
+        cuts=cuts,
+        shot=shot,
     )
+    beyond = [cut for cut in check_cuts(cuts) or () if cut >= len(frames)]
+    if beyond:
+        raise UserError(f"cuts has frame {max(beyond)}, the clip's last is {len(frames) - 1}: count from 0")
     if motion is not None and motion.frames != len(frames):
         raise ShapeError(f"motion is of {motion.frames} frames, the clip has {len(frames)}: give one of the same clip")
     masks = None if mask is None else _of_frames(mask, len(frames))

@@ -1,7 +1,7 @@
 """Restoring and degrading video files: decoded, worked on and encoded as a stream."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +13,10 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.holes import Holes
 from warped_diffusion.masked_video import Bounds, MaskedVideo, MaskSource, Pad, open_masked
 from warped_diffusion.masks import Box
-from warped_diffusion.restoration import Options, Progress
+from warped_diffusion.restoration import Options, Progress, check_cuts
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import enlarge, make_task
-from warped_diffusion.video import VideoWriter, side_by_side
+from warped_diffusion.video import VideoReader, VideoWriter, side_by_side
 
 DEGRADED_CRF = 8
 """A test input should show the task's degradation and little of the encoder's."""
@@ -50,7 +50,7 @@ def restore_video(
 
     Args:
         source, target: the degraded clip, and where the restored one goes.
-        options: how; or give its fields as keywords.
+        options: how; or give its fields as keywords. Cuts are counted from the file's first frame, whatever the bounds.
         bounds: the frames wanted.
         compare: also write a clip of input | each frame alone | restored, side by side.
         overwrite: replace files that exist.
@@ -63,6 +63,7 @@ def restore_video(
     with ExitStack() as stack:
         video = open_masked(source, bounds, masks, options.rim[0], stack)
         reader, runs = video.reader, 1 if compare is None else 2
+        options = replace(options, cuts=_within(options.cuts, reader))
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
         clock = Clock(restore_masked(video, options, progress))
         size = make_task(options.task, scale=options.scale).output_size(video.size)
@@ -129,6 +130,21 @@ def _pairs(video: MaskedVideo) -> Iterator[tuple[Tensor, Tensor | None]]:
         yield frame, None if holes is None else holes.take(count - 1).mask
     if holes is not None:
         holes.finish(count)
+
+
+def _within(cuts: str | Sequence[int], reader: VideoReader) -> str | Sequence[int]:
+    """The cuts that a reader's range holds, counted from its first frame.
+
+    Raises: UserError as `check_cuts`, and for a cut beyond the file's end, where that is known.
+    """
+    known = check_cuts(cuts)
+    if known is None:
+        return cuts
+    expected = reader.frames_expected if reader.frames_counted and reader.stop is None else None
+    if known and expected is not None and max(known) >= reader.start + expected:
+        last = reader.start + expected - 1
+        raise UserError(f"cuts has frame {max(known)}, the last of {reader.path} is {last}: count from 0")
+    return tuple(sorted(cut - reader.start for cut in known if cut > reader.start))
 
 
 class Clock:

@@ -14,7 +14,7 @@ def follow(motion, cuts=()):
     keys, out = KeyFrames(), []
     for j in range(1, motion.frames):
         step = (motion.forward[j - 1], motion.backward[j - 1], motion.visible[j - 1], motion.known[j - 1])
-        link = keys.advance(*step, cut=j in cuts)
+        link = keys.begin_shot() if j in cuts else keys.advance(*step)
         out.append((link, keys.key_index))
     return out
 

@@ -45,7 +45,8 @@ class _Chain(NamedTuple):
 
 
 class KeyFrames:
-    """Chooses key frames as a clip streams by, from its motion alone: frame 0 is the first, `advance` tells the rest.
+    """Chooses key frames as a clip streams by, from its motion alone: frame 0 is the first, and each frame after it is
+    announced by `advance`, or by `begin_shot` where it begins a shot.
 
     A frame becomes the key of those after it where the key so far covers too little of it (`MINIMUM_COVERAGE`) or is
     seen in it at too different a scale (`SCALE_RANGE`), and where it begins a shot.
@@ -58,23 +59,21 @@ class KeyFrames:
         """The key of the frame after the current one."""
         self._chain: _Chain | None = None
 
-    def advance(
-        self, forward: Tensor, backward: Tensor, visible: Tensor, known: Tensor, cut: bool = False
-    ) -> KeyLink | None:
-        """Go on to the next frame, j.
+    def begin_shot(self) -> None:
+        """Go on to the next frame, the first of a new shot: it is linked to nothing, and the key of those after it."""
+        self.index += 1
+        self._renew()
+
+    def advance(self, forward: Tensor, backward: Tensor, visible: Tensor, known: Tensor) -> KeyLink:
+        """Go on to the next frame, j, of the same shot.
 
         Args:
             forward, backward: (H, W, 2), T_j and T_j^-1.
             visible, known: (H, W), as in `Motion`.
-            cut: frame j begins a new shot; the maps are then not looked at.
-        Returns: the link of frame j to the key so far, or None where j begins a shot. Afterwards `key_index` is j where
-            j is the new key.
+        Returns: the link of frame j to the key so far. Afterwards `key_index` is j where j is the new key.
         Raises: ShapeError if the maps' grids differ from those before.
         """
         self.index += 1
-        if cut:
-            self._renew()
-            return None
         step = _Chain(forward, backward, visible, known)
         self._chain = step if self._chain is None else _extend(self._chain, step)
         link = self._link(self._chain)
