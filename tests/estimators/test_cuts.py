@@ -133,7 +133,7 @@ def test_noise_is_no_cut_and_hides_none(deviation):
     assert find(noisy([*still, *other])) == [8]
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.13])
+@pytest.mark.parametrize("share", [0.05, 0.1])
 def test_a_fast_pan_is_no_cut(share):
     """There and back over a texture; it starts from rest and stops at once."""
     step = share * WIDTH
