@@ -182,6 +182,12 @@ def test_bench_names_its_benchmarks(monkeypatch, capsys):
     assert run(monkeypatch, "bench", "nonsense") == 2
 
 
+def test_bench_takes_real_clips(monkeypatch, tmp_path, capsys):
+    for clip, sentence in ((tmp_path / "none.mp4", "none.mp4"), ("street.mp4@5:5", "a clip is FILE")):
+        assert run(monkeypatch, "bench", "flow", "--clip", clip, "--frames", 8) == 2
+        assert sentence in capsys.readouterr().err
+
+
 def test_a_cut_mp4_says_how_many_of_its_frames_could_be_read(monkeypatch, folder, tmp_path, capsys):
     whole = tmp_path / "whole.mp4"
     torch.manual_seed(2)

@@ -51,7 +51,9 @@ def restore(
     strength: Annotated[float, typer.Option(help="Multiple of the guidance's default strength.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Network evaluations a frame.")] = 20,
     solver: Annotated[str, typer.Option(help="euler or dpmpp-2m.")] = "euler",
-    flow: Annotated[str, typer.Option(help="Estimator of optical flow.")] = "dis",
+    flow: Annotated[
+        str, typer.Option(help="Estimator of optical flow: auto, refined, dis, raft or raft-small.")
+    ] = "auto",
     lanes: Annotated[str, typer.Option(help="Frames in one batch, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU if there is one")] = None,
@@ -178,7 +180,9 @@ def noise(
     frames: Annotated[int | None, typer.Option(help="How many, where there is no INPUT.", show_default="24")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels.", show_default="INPUT's, or 320x180")] = None,
     range: Range = ":",
-    flow: Annotated[str, typer.Option(help="Estimator of optical flow.")] = "dis",
+    flow: Annotated[
+        str, typer.Option(help="Estimator of optical flow: auto, refined, dis, raft or raft-small.")
+    ] = "auto",
     color: Annotated[bool, typer.Option("--color", help="Three channels instead of one in grey.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
     sheet: Annotated[Path | None, typer.Option(help="Also draw some frames, their spectra and what is new.")] = None,
@@ -237,15 +241,27 @@ def bench(
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
     repeats: Annotated[int, typer.Option(help="Repeats of each timing.")] = 5,
+    clip: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[@START:END[/SHRINK]]",
+            help="A real clip of one shot, made smaller by a whole factor first; may be given more than once.",
+            show_default="the sample; to 400 pixels at most",
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Frames of each real clip, at most.", show_default="the benchmark's own")
+    ] = None,
 ) -> None:
     """Run a benchmark: a Markdown table to stdout, with the machine that it ran on."""
-    from warped_diffusion.bench import BENCHMARKS, run_benchmark
+    from warped_diffusion.bench import BENCHMARKS, RealClip, run_benchmark
 
     if name == "list":
         print("\n".join(BENCHMARKS))
         return
     options = {"pictures": pictures, "model": model, "spectrum": spectrum, "scale": scale, "batch": batch}
-    report = run_benchmark(name, out, **options, device=device, seed=seed, repeats=repeats)
+    chosen = tuple(map(RealClip.parse, clip or ()))
+    report = run_benchmark(name, out, **options, device=device, seed=seed, repeats=repeats, clip=chosen, frames=frames)
     print(report.markdown())
 
 

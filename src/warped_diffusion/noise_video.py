@@ -53,7 +53,7 @@ class Options:
     motion: str | None = None
     frames: int | None = None
     size: tuple[int, int] | None = None
-    flow: str = "dis"
+    flow: str = "auto"
     color: bool = False
     seed: int = 0
 

@@ -35,6 +35,10 @@ DILATE, FEATHER = 4, 4
 """Pixels, where nothing else is said: drawn and tracked masks cut objects short by a few."""
 
 
+ENOUGH = 0.5
+"""How far a pixel's motion must be trusted for its noise to follow in full: a little doubt is no reason to flicker."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How a clip is restored; the keywords of `restore`.
@@ -51,7 +55,7 @@ class Options:
         strength: of the guidance, as a multiple of its calibrated default.
         steps: denoiser evaluations a frame.
         solver: a name in `diffusion.SOLVERS`.
-        flow: a name in `estimators.ESTIMATORS`.
+        flow: a name in `estimators.ESTIMATORS`, or "auto": RAFT where it can be had on a GPU, else "refined".
         lanes: the most frames in one batch of the denoiser, or "auto".
         seed: of all randomness; the same seed gives the same clip on any device, to rounding.
         shot: number of the first shot. Noise is keyed by (seed, shot), so a later shot of a clip can be restored alone.
@@ -72,7 +76,7 @@ class Options:
     strength: float = 1.0
     steps: int = 20
     solver: str = "euler"
-    flow: str = "dis"
+    flow: str = "auto"
     lanes: int | str = "auto"
     seed: int = 0
     device: str | None = None
@@ -111,11 +115,13 @@ class Shot:
         self.number, self.start, self._scheme = number, start, scheme
         self._positions = identity_map(*size)
 
-    def noise(self, index: int, backward: Tensor | None) -> Tensor:
-        """Of the clip's frame `index`; `backward` leads from it to the frame before, where anything moves."""
-        if backward is not None:
-            self._positions = compose(self._positions, backward)
-        return self._scheme.frame(index - self.start, self._positions, backward)
+    def noise(self, index: int, step: Step | None) -> Tensor:
+        """Of the clip's frame `index`; `step` is the motion that led to it, where anything moves."""
+        if step is None:
+            return self._scheme.frame(index - self.start, self._positions)
+        self._positions = compose(self._positions, step.backward)
+        known = (step.known / ENOUGH).clamp(max=1)
+        return self._scheme.frame(index - self.start, self._positions, step.backward, known)
 
 
 class Restoration:
@@ -181,7 +187,7 @@ class Restoration:
             if hole is not None:
                 seen = Seen(((condition["picture"] + 1) / 2).clamp(0, 1).to(frame), hole)
             links: tuple[Link, ...] = ()
-            backward = None
+            step = None
             if begins(index, seen.picture):
                 shot, previous = self.shot(shot.number + 1, index), None
             if self.needs_motion and index > 0:
@@ -189,9 +195,8 @@ class Restoration:
                     keys.begin_shot()
                 else:
                     step = self.step(index, previous, seen)
-                    backward = step.backward
                     links = self.links(index, step, keys, hole)
-            noise = shot.noise(index, backward).to(self.device)
+            noise = shot.noise(index, step).to(self.device)
             is_key = keys.key_index == index
             self.remember(index, keys.key_index, hole, links)
             self.waiting.append((frame, hole, condition))

@@ -33,7 +33,7 @@ def restore(
     mask: Tensor | None = None,
     motion: Motion | None = None,
     spectrum: str | None = None,
-    flow: str = "dis",
+    flow: str = "auto",
     fresh: float = 0.0,
     dilate: int | None = None,
     feather: int | None = None,

@@ -8,6 +8,7 @@ import pytest
 
 from warped_diffusion.bench import harness
 from warped_diffusion.bench.harness import Machine, Report, Timing, machine, measure, run_benchmark
+from warped_diffusion.bench.real_clips import RealClip
 from warped_diffusion.errors import UserError
 
 HERE = Machine("a cpu", 2, 1, 4.0, 0.25, "cpu", "Linux x86_64", {"python": "3.11.7", "torch": "2.13.0"})
@@ -107,6 +108,14 @@ def test_run_writes_both_files_and_the_command_that_repeats_them(tmp_path, monke
     assert done.command == "warped-diffusion bench seeds --pictures FOLDER --seed 3"
     assert (tmp_path / "new" / "folder" / "seeds.md").read_text() == done.markdown()
     assert json.loads((tmp_path / "new" / "folder" / "seeds.json").read_text())["rows"] == [{"seed": 3}]
+
+
+def test_the_command_names_each_clip_without_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "BENCHMARKS", {"a": lambda options: Report("a", ("clips",), ((len(options.clip),),))})
+    clips = RealClip(tmp_path / "x.mp4"), RealClip(tmp_path / "y.mp4", 24, 72, 2)
+    done = run_benchmark("a", clip=clips, frames=8)
+    assert done.command == "warped-diffusion bench a --clip x.mp4 --clip y.mp4@24:72/2 --frames 8"
+    assert done.rows == ((2,),)
 
 
 def test_run_names_the_benchmarks_there_are(monkeypatch):

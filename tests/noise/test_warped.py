@@ -1,11 +1,12 @@
 """The gp scheme: exact noise under any motion, coherent with the first frame as far as noise can be."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 
-from warped_diffusion.errors import UserError
+from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow import identity_map
 from warped_diffusion.flow.motions import MOTIONS, known_motion
 from warped_diffusion.metrics import coherence, coherence_reference, neighbour_correlation, variance, whitened_flatness
@@ -96,3 +97,64 @@ def test_a_map_that_is_not_finite_is_refused():
         scheme.frame(0, broken)
     with pytest.raises(UserError, match="not finite"):
         scheme.frame(1, identity_map(*SIZE), broken)
+
+
+def half_known(left: float, right: float) -> torch.Tensor:
+    """(H, W): one value on the left half of the frame, another on the right."""
+    known = torch.full(SIZE, right)
+    known[:, : SIZE[1] // 2] = left
+    return known
+
+
+@pytest.mark.parametrize("spectrum", ["white", "squared-exponential"])
+def test_what_was_not_seen_before_gets_noise_of_its_own_and_keeps_it(spectrum):
+    here, away = identity_map(*SIZE), 16  # pixels beyond which filtered noise of the two halves has nothing in common
+    scheme = make_scheme("gp", channels=CHANNELS, size=SIZE, spectrum=spectrum, seed=5)
+    first = scheme.frame(0, here)
+    second = scheme.frame(1, here, here, half_known(1, 0))
+    third = scheme.frame(2, here, here, half_known(1, 1))
+    old, new = (..., slice(0, SIZE[1] // 2 - away)), (..., slice(SIZE[1] // 2 + away, None))
+    assert (second[old] - first[old]).abs().max() < 0.02
+    correlation = float((second[new] * first[new]).mean())
+    assert abs(correlation) < SIGMAS / math.sqrt(0.43 * first[new].numel())
+    assert (third - second).abs().max() < 0.02  # still, and all of it seen: nothing changes
+    error = math.sqrt(2 / (VALUES if spectrum == "white" else 0.43 * VALUES))
+    assert abs(float(variance(second)) - 1) < SIGMAS * error + COMPLETION
+
+
+def test_half_trust_keeps_the_statistics():
+    here = identity_map(*SIZE)
+    scheme = make_scheme("gp", channels=16, size=SIZE, seed=2)
+    first = scheme.frame(0, here)
+    second = scheme.frame(1, here, here, torch.full(SIZE, 0.5))
+    assert abs(float(variance(second)) - 1) < SIGMAS * math.sqrt(2 / second.numel()) + COMPLETION
+    # p(C) κ with C = κ² = 1/4 and p = 1 + (1 − C) / 2.
+    assert float((first * second).mean()) == pytest.approx(1.375 * 0.5, abs=0.02)
+
+
+LONG, RATE = 24, 1.04
+
+
+def test_a_long_zoom_begins_new_functions_and_stays_noise_that_follows():
+    """2.5 times larger in the end: what the first frame held is a sixth of it."""
+    centre = torch.tensor([(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2])
+    step = (identity_map(*SIZE) - centre) / RATE + centre
+    scheme = make_scheme("gp", channels=CHANNELS, size=SIZE, seed=1)
+    positions = identity_map(*SIZE)
+    frames = [scheme.frame(0, positions)]
+    for j in range(1, LONG):
+        positions = (positions - centre) / RATE + centre
+        frames.append(scheme.frame(j, positions, step))
+    white = get_spectrum("white").density
+    best = coherence_reference(step, white)
+    for before, after in pairwise(frames):
+        assert coherence(before, after, step) > KEPT * best
+        assert abs(float(variance(after)) - 1) < SIGMAS * math.sqrt(2 / VALUES) + COMPLETION
+        assert abs(float(neighbour_correlation(after))) < SIGMAS / math.sqrt(VALUES)
+
+
+def test_known_of_another_size_is_refused():
+    scheme, here = make_scheme("gp", channels=1, size=SIZE), identity_map(*SIZE)
+    scheme.frame(0, here)
+    with pytest.raises(ShapeError, match="one value per pixel"):
+        scheme.frame(1, here, here, torch.ones(3, 4))

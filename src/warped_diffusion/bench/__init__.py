@@ -1,5 +1,7 @@
 """Benchmarks: one harness, one file per benchmark; a new one is imported here so that it registers itself."""
 
+from warped_diffusion.bench.clips import clips
+from warped_diffusion.bench.flow import flow
 from warped_diffusion.bench.harness import (
     BENCHMARKS,
     Machine,
@@ -15,6 +17,7 @@ from warped_diffusion.bench.harness import (
 from warped_diffusion.bench.inpainting import inpainting
 from warped_diffusion.bench.noise import noise
 from warped_diffusion.bench.posterior import posterior
+from warped_diffusion.bench.real_clips import RealClip
 from warped_diffusion.bench.steadiness import steadiness
 from warped_diffusion.bench.stills import still_clip
 
@@ -22,10 +25,13 @@ __all__ = [
     "BENCHMARKS",
     "Machine",
     "Options",
+    "RealClip",
     "Report",
     "Table",
     "Timing",
     "benchmark",
+    "clips",
+    "flow",
     "inpainting",
     "machine",
     "measure",

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from warped_diffusion.bench.real_clips import RealClip
 from warped_diffusion.errors import UserError
 
 Cell = str | int | float | bool | None
@@ -36,6 +37,8 @@ class Options:
     seed: int = 0
     warmup: int = 1
     repeats: int = 5
+    clip: tuple[RealClip, ...] = ()  # real clips, where a benchmark measures some; none for the one that ships
+    frames: int | None = None  # the most that are taken of each clip; None for the benchmark's own number
 
 
 @dataclass(frozen=True)
@@ -291,5 +294,6 @@ def _command(name: str, options: Options) -> str:
     for option in dataclasses.fields(options):
         value = getattr(options, option.name)
         if option.name != "out" and value != option.default:
-            words += [f"--{option.name}", "FOLDER" if isinstance(value, Path) else str(value)]
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [f"--{option.name}", "FOLDER" if isinstance(one, Path) else str(one)]
     return " ".join(words)

@@ -130,7 +130,9 @@ class Plain:
     def __init__(self, channels: int, size: tuple[int, int], spectrum: Spectrum, seed: int) -> None:
         self._field = GaussianField(channels, size, spectrum, seed=(seed, 0))
 
-    def frame(self, index: int, positions: Tensor, backward: Tensor | None = None) -> Tensor:
+    def frame(
+        self, index: int, positions: Tensor, backward: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
         return self._field(positions)
 
 

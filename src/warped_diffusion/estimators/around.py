@@ -17,7 +17,7 @@ def estimate_around(
     later: Tensor,
     holes: tuple[Tensor, Tensor],
     size: tuple[int, int],
-    estimator: str = "dis",
+    estimator: str = "auto",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The motion between two frames with holes; within and close to these, a smooth fill of the flow around them.
 
@@ -27,7 +27,7 @@ def estimate_around(
         earlier, later: (3, h, w) in [0, 1], their holes smoothly filled.
         holes: of the two, (1, h, w), positive in the holes.
         size: (height, width) of the grid wanted.
-        estimator: a name in `ESTIMATORS`.
+        estimator: a name in `ESTIMATORS`, or "auto".
     Returns: (forward, backward, visible, known) as in `Motion`, and where the flow was filled, of 0 and 1, on the
         earlier frame's grid and on the later's: (H, W) each.
     Raises: as `estimate_pair`.

@@ -20,18 +20,30 @@ def dis_flow(earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
     Returns: (forward, backward), each (H, W, 2) float32 pixels, (x, y), on the device of `earlier`: where each pixel of
         the earlier frame went, and where each pixel of the later frame came from.
     """
-    first, second = _grey(earlier), _grey(later)
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    pictures = grey_picture(earlier), grey_picture(later)
     height, width = earlier.shape[-2:]
-    # None: no flow to start from. OpenCV's stubs forget it.
-    flows = (search.calc(*pair, None)[:height, :width] for pair in ((first, second), (second, first)))  # type: ignore[call-overload]
+    flows = (search(*pair)[:height, :width] for pair in (pictures, pictures[::-1]))
     forward, backward = (torch.from_numpy(np.ascontiguousarray(flow)).to(earlier.device) for flow in flows)
     return forward, backward
 
 
-def _grey(frame: Tensor) -> np.ndarray:
-    """(H, W) uint8, no side under `SMALLEST`."""
+def search(earlier: np.ndarray, later: np.ndarray, finest: int = 1, refinements: int = 5) -> np.ndarray:
+    """(H, W, 2) float32 displacements from one grey picture, (H, W) uint8, to another.
+
+    `finest`: where the search ends, on pictures halved so many times, the rest is interpolated; `refinements`:
+    variational iterations on each scale.
+    """
+    height, width = earlier.shape
+    below, right = (max(SMALLEST - side, 0) for side in (height, width))
+    pictures = (np.pad(picture, ((0, below), (0, right)), mode="edge") for picture in (earlier, later))
+    found = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    found.setFinestScale(finest)
+    found.setVariationalRefinementIterations(refinements)
+    # None: no flow to start from. OpenCV's stubs forget it.
+    return found.calc(*pictures, None)[:height, :width]  # type: ignore[call-overload]
+
+
+def grey_picture(frame: Tensor) -> np.ndarray:
+    """(H, W) uint8."""
     luma = torch.einsum("c,chw->hw", frame.new_tensor(LUMA), frame)
-    grey = (luma * 255).round().clamp(0, 255).byte().cpu().numpy()
-    below, right = (max(SMALLEST - side, 0) for side in grey.shape)
-    return np.pad(grey, ((0, below), (0, right)), mode="edge")
+    return (luma * 255).round().clamp(0, 255).byte().cpu().numpy()

@@ -28,7 +28,9 @@ class Resample:
         self._key, self._salt = (seed, shot), salt
         self._draw((*self._key, 0, *salt))  # what cannot be drawn is told now
 
-    def frame(self, index: int, positions: Tensor, backward: Tensor | None = None) -> Tensor:
+    def frame(
+        self, index: int, positions: Tensor, backward: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
         check_shape(positions, self._size)
         lead = positions.shape[:-3]
         noise = torch.empty(*lead, self._channels, *self._size)
@@ -56,7 +58,9 @@ class Mixed:
             )
         self._scheme, self._fresh, self._independent = scheme, fresh, independent
 
-    def frame(self, index: int, positions: Tensor, backward: Tensor | None = None) -> Tensor:
-        warped = self._scheme.frame(index, positions, backward)
-        independent = self._independent.frame(index, positions, backward)
+    def frame(
+        self, index: int, positions: Tensor, backward: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
+        warped = self._scheme.frame(index, positions, backward, known)
+        independent = self._independent.frame(index, positions)
         return (1 - self._fresh) ** 0.5 * warped + self._fresh**0.5 * independent

@@ -45,7 +45,9 @@ class Integral:
         self._period = (canvas.shape[-2], canvas.shape[-1])
         self._noise = SubPixels(canvas, FINER, (seed, shot, SUBPIXELS))
 
-    def frame(self, index: int, positions: Tensor, backward: Tensor | None = None) -> Tensor:
+    def frame(
+        self, index: int, positions: Tensor, backward: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
         check_shape(positions, self._size)
         check_finite(positions)
         read = self._summed if isinstance(self._spectrum, White) else self._filtered

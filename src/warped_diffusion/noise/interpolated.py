@@ -24,7 +24,9 @@ class Interpolated(ABC):
         self._size = size
         self._canvas = GaussianField(channels, size, spectrum, seed=(seed, shot)).canvas()
 
-    def frame(self, index: int, positions: Tensor, backward: Tensor | None = None) -> Tensor:
+    def frame(
+        self, index: int, positions: Tensor, backward: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
         check_shape(positions, self._size)
         check_finite(positions)
         return item_by_item(self._read, positions, len(self._canvas))

@@ -19,7 +19,9 @@ from warped_diffusion.noise.warped import Warped
 class Scheme(Protocol):
     """The noise of one shot, frame by frame. All schemes of one seed and shot but `resample` begin with one frame."""
 
-    def frame(self, index: int, positions: Tensor, backward: Tensor | None = None) -> Tensor:
+    def frame(
+        self, index: int, positions: Tensor, backward: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
         """Noise of frame `index`: a function of these arguments alone, except where a scheme uses `backward`.
 
         Args:
@@ -28,6 +30,8 @@ class Scheme(Protocol):
                 dimensions are a batch of maps of one frame.
             backward: (H, W, 2), pixels: where each pixel was in the frame before, where that is known. A scheme that
                 carries noise on from frame to frame (`gp`) then wants its frames in order; the others do without.
+            known: (H, W) in [0, 1], how far each pixel was seen in the frame before, with `backward`; None for wholly.
+                `gp` draws noise anew where it was not, the others do not look at it.
         Returns: (..., channels, H, W) float32 on the positions' device.
         Raises: ShapeError for a map that is not of the frame's size; UserError for positions that are not finite, where
             they are looked at.
@@ -41,7 +45,9 @@ class Fixed:
     def __init__(self, channels: int, size: tuple[int, int], spectrum: str | Spectrum, seed: int, shot: int) -> None:
         self._noise = GaussianField(channels, size, spectrum, seed=(seed, shot)).grid()
 
-    def frame(self, index: int, positions: Tensor, backward: Tensor | None = None) -> Tensor:
+    def frame(
+        self, index: int, positions: Tensor, backward: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
         check_shape(positions, (self._noise.shape[-2], self._noise.shape[-1]))
         return self._noise.to(positions.device).expand(*positions.shape[:-3], *self._noise.shape).clone()
 

@@ -11,9 +11,9 @@ from warped_diffusion.errors import UserError
 Seed = int | Sequence[int]
 """An integer, or a key such as (seed, shot) or (seed, shot, frame); all of them zero or greater."""
 
-FILL, SUBPIXELS, FRESH = 2**31, 2**31 + 1, 2**31 + 2
+FILL, SUBPIXELS, FRESH, AROUND = 2**31, 2**31 + 1, 2**31 + 2, 2**31 + 3
 """Entries of a key that no frame's number reaches: what fills up carried noise, noise between the pixels, noise drawn
-anew in every frame."""
+anew in every frame, and what surrounds a frame that a new function begins with."""
 
 
 def keyed(seed: Seed) -> np.random.Generator:

@@ -49,13 +49,15 @@ class Transport:
     Args:
         positions: (H, W, 2) finite, pixels of the lattice, float64 on the CPU.
         lattice: (h, w), both odd.
+        known: (H, W) in [0, 1], a factor of what each pixel is given; None for 1.
     """
 
-    def __init__(self, positions: Tensor, lattice: tuple[int, int]) -> None:
+    def __init__(self, positions: Tensor, lattice: tuple[int, int], known: Tensor | None = None) -> None:
         self.grid = (positions.shape[0], positions.shape[1])
         self.lattice = lattice
         moved = displacement(positions)
-        self.is_translation = bool((moved - moved[0, 0]).abs().max() < STILL)
+        whole = known is None or bool((known == 1).all())
+        self.is_translation = whole and bool((moved - moved[0, 0]).abs().max() < STILL)
         """Whether A is exactly unitary, so that there is nothing to correct and nothing to complete."""
         height, width = lattice
         self._points = [
@@ -72,6 +74,8 @@ class Transport:
         density = (J[..., 0, 0] * J[..., 1, 1] - J[..., 0, 1] * J[..., 1, 0]).abs()
         density = density.clamp(max=float(1 / self._band.mean()))
         self._amplitude = (density / _visits(positions, density, lattice)).sqrt()
+        if known is not None:
+            self._amplitude = self._amplitude * known.double()
 
     def apply(self, modes: Tensor) -> Tensor:
         """A w: (pairs, h, w) complex128 Fourier modes of w, two channels each -> (2 pairs, H, W) float64."""
