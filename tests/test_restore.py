@@ -143,6 +143,19 @@ def _moved(positions, matrix):
     return (positions @ matrix[:2, :2].T + matrix[:2, 2]).float()
 
 
+def test_detail_scales_what_is_made_up(monkeypatch):
+    """The linear model's deviation from its picture is a multiple of the first noise."""
+    monkeypatch.setattr(tasks, "TOLERANCE", math.inf)
+    frames = clip(2)
+    smooth, half, whole, default = (
+        restore(frames, model=known_model(), guidance="none", detail=detail) for detail in (0.0, 0.5, 1.0, None)
+    )
+    torch.testing.assert_close(smooth, enlarged(frames), rtol=0, atol=1e-6)
+    torch.testing.assert_close(half - smooth, 0.75 * (whole - smooth), rtol=0, atol=1e-6)
+    assert (whole - smooth).abs().max() > 0.01
+    assert torch.equal(default, whole)
+
+
 @pytest.mark.parametrize("guidance", ["none", "denoised", "network"])
 def test_the_clip_is_the_same_for_every_number_of_lanes(guidance):
     frames = clip(5)
@@ -288,6 +301,7 @@ def test_cuts_are_auto_none_or_frames(cuts):
         ({"model": "absent"}, UserError, "no model 'absent'"),
         ({"noise": "pink"}, UserError, "pink"),
         ({"spectrum": "brown"}, UserError, "brown"),
+        ({"detail": 1.5}, UserError, "detail is from 0"),
         ({"model": known_model(), "spectrum": "squared-exponential"}, UserError, "the model knows noise of .*white"),
         ({"guidance": "gentle"}, UserError, "no guidance is called 'gentle'"),
         ({"strength": -1.0}, UserError, "from 0 up, got -1"),

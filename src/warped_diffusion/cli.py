@@ -49,6 +49,12 @@ def restore(
     ] = None,
     guidance: Annotated[str, typer.Option(help="Steering: denoised, network (the paper's) or none.")] = "denoised",
     strength: Annotated[float, typer.Option(help="Multiple of the guidance's default strength.")] = 1.0,
+    detail: Annotated[
+        float | None,
+        typer.Option(
+            help="From 0, faithful and smooth, to 1, all the detail that is made up.", show_default="the task's own"
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Network evaluations a frame.")] = 20,
     solver: Annotated[str, typer.Option(help="euler or dpmpp-2m.")] = "euler",
     flow: Annotated[
@@ -96,6 +102,7 @@ def restore(
         spectrum=spectrum,
         guidance=guidance,
         strength=strength,
+        detail=detail,
         steps=steps,
         solver=solver,
         flow=flow,

@@ -53,6 +53,8 @@ class Options:
         spectrum: a name in `noise.SPECTRA`; None for the model's own.
         guidance: a name in `diffusion.GUIDANCE`, or a `Guidance`, whose own strength then counts.
         strength: of the guidance, as a multiple of its calibrated default.
+        detail: from 0, faithful and smooth, near the mean of all that the input allows (highest PSNR), to 1, a sample
+            of it with all its detail. The first noise is scaled by 1 - (1 - detail)^2. None for the task's own.
         steps: denoiser evaluations a frame.
         solver: a name in `diffusion.SOLVERS`.
         flow: a name in `estimators.ESTIMATORS`, or "auto": RAFT where it can be had on a GPU, else "refined".
@@ -74,6 +76,7 @@ class Options:
     spectrum: str | None = None
     guidance: str | Guidance = "denoised"
     strength: float = 1.0
+    detail: float | None = None
     steps: int = 20
     solver: str = "euler"
     flow: str = "auto"
@@ -142,6 +145,7 @@ class Restoration:
         guidance = options.guidance
         self.guidance = make_guidance(guidance, options.strength) if isinstance(guidance, str) else guidance
         self.solver = get_solver(options.solver)
+        self.temperature = temperature(self.task.detail if options.detail is None else options.detail)
         self.lanes = choose_lanes(options.lanes, self.size, self.device)
         get_estimator(options.flow)
         if isinstance(options.shot, bool) or not isinstance(options.shot, int) or options.shot < 0:
@@ -196,7 +200,7 @@ class Restoration:
                 else:
                     step = self.step(index, previous, seen)
                     links = self.links(index, step, keys, hole)
-            noise = shot.noise(index, step).to(self.device)
+            noise = self.temperature * shot.noise(index, step).to(self.device)
             is_key = keys.key_index == index
             self.remember(index, keys.key_index, hole, links)
             self.waiting.append((frame, hole, condition))
@@ -321,6 +325,16 @@ def choose_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name!r} cannot be used here: give cpu, or leave it out") from error
     return device
+
+
+def temperature(detail: float) -> float:
+    """Scale of the first noise. Between 0.9 and 1 most of the detail comes in, hence the square.
+
+    Raises: UserError for a detail that is not from 0 to 1.
+    """
+    if not 0 <= detail <= 1:
+        raise UserError(f"detail is from 0, faithful and smooth, to 1, got {detail!r}")
+    return 1 - (1 - detail) ** 2
 
 
 def choose_lanes(lanes: int | str, size: tuple[int, int], device: torch.device) -> int:

@@ -26,7 +26,7 @@ class FrameInput:
     """All that is known of a frame before it is sampled.
 
     Attributes:
-        noise: (C, H, W) of unit variance, on the device that samples.
+        noise: (C, H, W), on the device that samples; of unit variance, less for frames smoother than a sample.
         condition: the denoiser's condition, tensors without a batch dimension.
         links: the frame's ties to the previous frame and to the current key frame. None for the first frame of a shot.
         start: (C, H, W) where the state starts under its noise, u = start + sigma_max noise; 0 if None.
