@@ -41,7 +41,7 @@ def run_demo(
 ) -> Report:
     """Restore the sample, `scale` times larger or cleaned up; write clips and a film strip into `out`; measure.
 
-    Warping errors are taken along the flow of the original clip (DIS), on visible pixels.
+    Warping errors are taken along the flow of the original clip, on visible pixels.
 
     Raises: UserError for another task, a scale other than 4 or 8, or a folder that cannot be written.
     """
@@ -72,14 +72,14 @@ def run_demo(
         rows = [[_window(clip[j]) for j in SHOWN] for _, clip in shown]
         strip = film_strip(rows, [name for name, _ in shown], [f"frame {j}" for j in SHOWN])
         write_picture(out / "film-strip.png", strip)
-    motion = estimate_motion(original)
+    motion = estimate_motion(original, estimator="refined")
     table = [_measure(name, clip, original, motion, seconds) for name, (clip, seconds) in clips.items()]
     table.append(_measure("original", original, original, motion, 0.0))
     notes = [
         f"{len(low)} frames of Big Buck Bunny ((c) Blender Foundation, CC BY 3.0), "
         f"{low.shape[-1]}x{low.shape[-2]} to {original.shape[-1]}x{original.shape[-2]}, {steps} steps",
         f"look at {out / 'comparison.mp4'}: input | each frame alone | restored",
-        "warping errors along the original's flow (DIS), on pixels that stay visible; detail: energy of the Laplacian",
+        "warping errors along the original's flow, on pixels that stay visible; detail: energy of the Laplacian",
     ]
     command = f"warped-diffusion demo --task {task} --steps {steps}" + ("" if scale is None else f" --scale {scale}")
     return Report("demo", COLUMNS, table, notes, command=command)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion import artefacts
+from warped_diffusion.diffusion.operators import AreaAverage, Mask, Operator
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.masks import depth
 
@@ -51,6 +52,10 @@ class Task(Protocol):
 
     def agree(self, estimates: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Estimates of the frames, (B, 3, H, W) in [-1, 1], changed as far as they contradict the input."""
+        ...
+
+    def operator(self, condition: Mapping[str, Tensor]) -> Operator:
+        """The degradation as a linear map, for the conditions of a batch.   Raises: UserError if it is not linear."""
         ...
 
 
@@ -128,6 +133,9 @@ class SuperResolution:
         gap = area_average(condition["picture"] - estimates, self.scale)
         gap = gap - gap.clamp(-TOLERANCE * self.scale, TOLERANCE * self.scale)
         return estimates + enlarge(gap, (estimates.shape[-2], estimates.shape[-1]))
+
+    def operator(self, condition: Mapping[str, Tensor]) -> Operator:
+        return AreaAverage(self.scale)
 
     def degrade_roughly(self, pictures: Tensor, generator: np.random.Generator) -> Tensor:
         """As real clips come, for training: mostly the plain average, at times blurred, noisy or compressed.
@@ -221,6 +229,9 @@ class Inpainting:
         """Outside the holes the input itself."""
         return torch.where(condition["mask"] > 0, estimates, condition["picture"])
 
+    def operator(self, condition: Mapping[str, Tensor]) -> Operator:
+        return Mask(1 - condition["mask"])
+
 
 @dataclass(frozen=True)
 class CleanUp:
@@ -265,6 +276,9 @@ class CleanUp:
         gap = F.adaptive_avg_pool2d(condition["picture"] - estimates, blocks)
         gap = gap - gap.clamp(-self.TOLERANCE, self.TOLERANCE)
         return estimates + enlarge(gap, (height, width))
+
+    def operator(self, condition: Mapping[str, Tensor]) -> Operator:
+        raise UserError("clean-up undoes what is not linear, so no measurement can be held to: give a model for it")
 
     def degrade_roughly(self, pictures: Tensor, generator: np.random.Generator) -> Tensor:
         """As clips come that need it, for training: of every kind and amount, one in twenty as it was.

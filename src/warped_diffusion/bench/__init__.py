@@ -1,6 +1,7 @@
 """Benchmarks: one harness, one file per benchmark; a new one is imported here so that it registers itself."""
 
 from warped_diffusion.bench.clips import clips
+from warped_diffusion.bench.consistency import consistency
 from warped_diffusion.bench.flow import flow
 from warped_diffusion.bench.harness import (
     BENCHMARKS,
@@ -31,6 +32,7 @@ __all__ = [
     "Timing",
     "benchmark",
     "clips",
+    "consistency",
     "flow",
     "inpainting",
     "machine",

@@ -1,5 +1,6 @@
 """Sampling with an image diffusion model: noise levels, solvers, guidance and the loop that drives them."""
 
+from warped_diffusion.diffusion.consistency import Codec, Consistent, conjugate_gradients, project, some_levels
 from warped_diffusion.diffusion.contract import Condition, Denoiser
 from warped_diffusion.diffusion.guidance import (
     GUIDANCE,
@@ -10,6 +11,7 @@ from warped_diffusion.diffusion.guidance import (
     make_guidance,
 )
 from warped_diffusion.diffusion.link import Link
+from warped_diffusion.diffusion.operators import AreaAverage, Blur, Mask, Operator
 from warped_diffusion.diffusion.schedule import karras_sigmas
 from warped_diffusion.diffusion.solvers import SOLVERS, Solver, get_solver
 from warped_diffusion.diffusion.wavefront import FrameInput, sample
@@ -17,17 +19,26 @@ from warped_diffusion.diffusion.wavefront import FrameInput, sample
 __all__ = [
     "GUIDANCE",
     "SOLVERS",
+    "AreaAverage",
+    "Blur",
+    "Codec",
     "Condition",
+    "Consistent",
     "DenoisedGuidance",
     "Denoiser",
     "FrameInput",
     "Guidance",
     "Link",
+    "Mask",
     "NetworkGuidance",
     "NoGuidance",
+    "Operator",
     "Solver",
+    "conjugate_gradients",
     "get_solver",
     "karras_sigmas",
     "make_guidance",
+    "project",
     "sample",
+    "some_levels",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,8 +12,31 @@ from warped_diffusion.diffusion.contract import Condition, Denoiser
 from warped_diffusion.errors import UserError
 from warped_diffusion.models import embedded
 from warped_diffusion.models.precision import best_dtype
+from warped_diffusion.models.pretrained.options import PretrainedOptions
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+
+class Codec(Protocol):
+    """Pictures to latents and back, for models that do not work on pixels. Both ways are the same every time."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell along an axis."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        ...
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], sides multiples of `factor` -> (B, channels, H / factor, W / factor)."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, channels, h, w) -> (B, 3, h factor, w factor) in [-1, 1]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,6 +50,12 @@ class Model:
         start: where the state starts under its noise, (C, H, W), given the condition of one frame; None for zero.
         channels: C.
         preferred: the spectrum to sample with unless another is asked for; None for the first.
+        codec: between pictures and what the denoiser works on; None for a model of pixels.
+        prepare: from the task's condition, of B frames, to the denoiser's.
+        levels: the model's own noise levels, falling to 0, (steps + 1,), given the steps and the (height, width) of
+            what is sampled; None if any grid over `sigma_range` will do.
+        multiple: what the sides of a restored frame must be multiples of, pixels.
+        sees_input: whether the denoiser's condition tells it of the input; else only data consistency restores.
     """
 
     denoiser: Denoiser
@@ -34,12 +64,25 @@ class Model:
     start: Callable[[Mapping[str, Tensor]], Tensor | None] = lambda _: None
     channels: int = 3
     preferred: str | None = None
+    codec: Codec | None = None
+    prepare: Callable[[Condition], Mapping[str, Tensor]] = lambda condition: condition
+    levels: Callable[[int, tuple[int, int]], Tensor] | None = None
+    multiple: int = 1
+    sees_input: bool = True
 
 
-def load_model(model: str | Path | Denoiser | Model, task: str, device: torch.device) -> Model:
-    """The model for a task: one of `MODELS` by name, a file of embedded weights by path, or any denoiser as it is.
+def load_model(
+    model: str | Path | Denoiser | Model,
+    task: str,
+    device: torch.device,
+    pretrained: PretrainedOptions | None = None,
+    scale: int | None = None,
+) -> Model:
+    """The model for a task: by name one of `MODELS`, by path a file of embedded weights, or any denoiser as it is.
 
-    Raises: UserError if there is neither a model of that name nor a file there, or it was trained for another task.
+    A folder in diffusers' format or a hub name, "owner/name", is a pretrained model, for which are `pretrained` and the
+    `scale` of super-resolution.
+    Raises: UserError if there is no model of that name, file or folder, or it was trained for another task.
     """
     if isinstance(model, Model):
         return model
@@ -49,7 +92,22 @@ def load_model(model: str | Path | Denoiser | Model, task: str, device: torch.de
         return MODELS[str(model)](task, device)
     if Path(model).is_file():
         return _from_weights(Path(model), task, device)
-    raise UserError(f"no model {str(model)!r}: give one of {', '.join(MODELS)}, or the path of a .safetensors file")
+    if _is_checkpoint(model):
+        # diffusers takes seconds to import
+        from warped_diffusion.models.pretrained.loading import load_pretrained
+
+        return load_pretrained(model, task, device, pretrained, scale)
+    raise UserError(
+        f"no model {str(model)!r}: give one of {', '.join(MODELS)}, the path of a .safetensors file or of a folder in "
+        "diffusers' format, or a name on the model hub"
+    )
+
+
+def _is_checkpoint(model: str | Path) -> bool:
+    """Whether it is a folder, or has the form of a hub name: "owner/name", and no folder "owner" here."""
+    parts = str(model).split("/")
+    hub = isinstance(model, str) and len(parts) == 2 and all(part.strip(".~") for part in parts)
+    return Path(model).is_dir() or (hub and not Path(parts[0]).exists() and not parts[1].endswith(".safetensors"))
 
 
 def _embedded(task: str, device: torch.device) -> Model:

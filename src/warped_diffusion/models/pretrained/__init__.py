@@ -1,0 +1,1 @@
+"""Image models of the diffusers library behind the denoiser contract."""

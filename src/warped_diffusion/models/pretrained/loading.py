@@ -1,0 +1,158 @@
+"""A pretrained checkpoint as a `Model`: what its files say, in the contract's terms."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from warped_diffusion.errors import UserError
+from warped_diffusion.models.model import Model
+from warped_diffusion.models.pretrained.checkpoint import open_checkpoint
+from warped_diffusion.models.pretrained.codec import AutoencoderCodec
+from warped_diffusion.models.pretrained.denoiser import Network, PretrainedDenoiser, Text, Transformer, UNet
+from warped_diffusion.models.pretrained.options import PretrainedOptions
+from warped_diffusion.models.pretrained.parameterisation import (
+    PREDICTIONS,
+    Discrete,
+    Flow,
+    Parameterisation,
+    flow_sigma,
+)
+from warped_diffusion.models.pretrained.shown import choose_shown, nothing
+
+NOISE_LEVEL = 0
+"""Class label of the upscaler's input: nothing is added to it, since added noise would make the frames flicker."""
+
+FLOW_T_MAX = 0.999
+"""Where sampling a flow model begins on a grid that is not its own, which begins at t = 1."""
+
+
+def load_pretrained(
+    source: str | Path,
+    task: str,
+    device: torch.device,
+    options: PretrainedOptions | None = None,
+    scale: int | None = None,
+) -> Model:
+    """The checkpoint in a folder or of a hub name, with its prompt encoded, ready to sample a task from.
+
+    What it was fine-tuned for may stand in its denoiser's config: `restoration_task`, a task's name, and
+    `noise_spectrum`, that of its noise; public models have neither and know white noise.
+
+    Args:
+        scale: the factor of super-resolution, where it is known.
+    Raises: UserError if diffusers is missing, there is no such checkpoint or it holds pickles only, its family is
+        unknown here, or its channels do not fit the task.
+    """
+    options = options or PretrainedOptions()
+    pipe, module = open_checkpoint(source, device, options)
+    codec = AutoencoderCodec(pipe.vae)
+    _check_trained_task(source, module.config.get("restoration_task"), task)
+    labelled = module.config.get("class_embed_type") is not None or bool(module.config.get("num_class_embeds"))
+    shown = choose_shown(module.config.in_channels - codec.channels, task, scale, codec, labelled)
+    _check_outputs(source, module.config, codec.channels)
+    flows = "patch_size" in module.config
+    network: Network = Transformer(module) if flows else UNet(module, codec.factor, NOISE_LEVEL if labelled else None)
+    noise = _noise(source, pipe.scheduler, getattr(module.config, "patch_size", 1))
+    prompt, negative = _encode(pipe, options, device)
+    return Model(
+        PretrainedDenoiser(network, noise.parameterisation, prompt, negative, options.cfg),
+        spectra=(module.config.get("noise_spectrum", "white"),),
+        sigma_range=lambda _: noise.range,
+        channels=codec.channels,
+        codec=codec,
+        prepare=shown,
+        levels=noise.levels,
+        multiple=codec.factor * _stride(module.config),
+        sees_input=shown is not nothing,
+    )
+
+
+def _encode(pipe: Any, options: PretrainedOptions, device: torch.device) -> tuple[Text, Text | None]:
+    """The prompt, and where it guides, the negative one."""
+    guided = options.cfg > 1
+    third = {"prompt_2": None, "prompt_3": None} if hasattr(pipe, "text_encoder_3") else {}
+    with torch.no_grad():
+        encoded = pipe.encode_prompt(
+            prompt=options.prompt,
+            device=device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=guided,
+            # some models have embeddings of zeros for no negative prompt, and another for an empty one
+            negative_prompt=options.negative_prompt or None,
+            **third,
+        )
+    tokens, negative, pooled, negative_pooled = (*encoded, None, None)[:4]
+    return Text(tokens, pooled), Text(negative, negative_pooled) if guided else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Noise:
+    """How a checkpoint's scheduler treats noise."""
+
+    parameterisation: Parameterisation
+    range: tuple[float, float]
+    levels: Callable[[int, tuple[int, int]], Tensor]
+
+
+def _noise(source: str | Path, scheduler: Any, patch: int) -> _Noise:
+    from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return _flow_noise(scheduler, patch)
+    prediction = scheduler.config.get("prediction_type", "epsilon")
+    numbered = hasattr(scheduler, "alphas_cumprod") and scheduler.config.get("timestep_type", "discrete") == "discrete"
+    if not numbered or prediction not in PREDICTIONS:
+        kind = type(scheduler).__name__
+        raise UserError(f"{source} has noise levels of a kind not known here, {kind} with prediction of {prediction!r}")
+    # Whatever scheduler the checkpoint names, this one gives its levels in the contract's coordinates.
+    euler = EulerDiscreteScheduler.from_config(scheduler.config)
+    kept = euler.alphas_cumprod.double()
+    table = ((1 - kept) / kept).sqrt()
+
+    def levels(steps: int, size: tuple[int, int]) -> Tensor:
+        euler.set_timesteps(steps)
+        return euler.sigmas.double()
+
+    return _Noise(Discrete(table, prediction), (float(table[0]), float(table[-1])), levels)
+
+
+def _flow_noise(scheduler: Any, patch: int) -> _Noise:
+    def levels(steps: int, size: tuple[int, int]) -> Tensor:
+        shift = {}
+        if scheduler.config.use_dynamic_shifting:
+            shift["mu"] = _shift(scheduler.config, (size[0] // patch) * (size[1] // patch))
+        scheduler.set_timesteps(steps, **shift)
+        return flow_sigma(scheduler.sigmas)
+
+    low = float(flow_sigma(torch.tensor(scheduler.sigma_min)))
+    high = float(flow_sigma(torch.tensor(FLOW_T_MAX, dtype=torch.float64)))
+    return _Noise(Flow(scheduler.config.num_train_timesteps), (low, high), levels)
+
+
+def _shift(config: Any, tokens: int) -> float:
+    """How far larger frames are shifted towards noise: linear in their tokens, through the config's two points."""
+    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
+    return config.base_shift + slope * (tokens - config.base_image_seq_len)
+
+
+def _stride(config: Any) -> int:
+    """Latent cells: what a frame's sides must be multiples of for the network to halve or patch them evenly."""
+    if "patch_size" in config:
+        return config.patch_size
+    return 2 ** (len(config.block_out_channels) - 1)
+
+
+def _check_trained_task(source: str | Path, trained: str | None, task: str) -> None:
+    if trained not in (None, task):
+        raise UserError(f"{source} was trained for {trained}, not for {task}: give --task {trained}")
+
+
+def _check_outputs(source: str | Path, config: Any, channels: int) -> None:
+    if config.out_channels != channels:
+        raise UserError(f"{source} predicts {config.out_channels} channels, expected the {channels} of its latents")
+    if config.get("time_cond_proj_dim") is not None:
+        raise UserError(f"{source} was distilled to be told its guidance (a consistency model): give one that was not")

@@ -1,0 +1,58 @@
+"""The embedded network with its condition dropped: what it knows of pictures at large, for a task of any kind.
+
+Super-resolution and inpainting learned with nothing known one time in several (`training.data`), which makes a model of
+pictures of each of them. With `diffusion.Consistent` around it, that model restores what it was never trained for.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from warped_diffusion.diffusion.contract import Condition
+from warped_diffusion.errors import UserError
+from warped_diffusion.masks import FAR
+from warped_diffusion.models import embedded
+from warped_diffusion.models.conditioning import PRIOR
+from warped_diffusion.models.embedded import EmbeddedDenoiser
+from warped_diffusion.models.model import Model
+
+
+def no_enlargement(like: Tensor) -> Condition:
+    """Super-resolution's condition where nothing is known, for frames (B, 3, H, W)."""
+    return {"picture": torch.zeros_like(like), "scale": torch.zeros_like(like[:, 0, 0, 0])}
+
+
+def no_rim(like: Tensor) -> Condition:
+    """Inpainting's: a hole that is the whole frame."""
+    plane = like[:, :1]
+    return {"picture": torch.zeros_like(like), "mask": torch.ones_like(plane), "depth": torch.full_like(plane, FAR)}
+
+
+NOTHING_KNOWN: Mapping[str, Callable[[Tensor], Condition]] = {
+    "super-resolution": no_enlargement,
+    "inpainting": no_rim,
+}
+"""By the name of the task that the network was trained for."""
+
+
+def prior(denoiser: EmbeddedDenoiser) -> Model:
+    """The model that takes nothing of a condition but `spectrum`. It starts from the condition's `picture`.
+
+    Noise levels go from 1/100 to 4 times the deviation of pictures: with 10 times, and from nothing, the first steps
+    make up coarse shapes that the measurement then has to overrule.
+
+    Raises: UserError if the network never learned to do without its condition.
+    """
+    if denoiser.task not in NOTHING_KNOWN:
+        raise UserError(
+            f"a network for {denoiser.task} always saw its input and is no model of pictures without it: "
+            f"give one for {' or '.join(NOTHING_KNOWN)}"
+        )
+
+    def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        nothing = NOTHING_KNOWN[denoiser.task](noisy)
+        denoised: Tensor = denoiser(noisy, sigma, {**nothing, "spectrum": condition["spectrum"]})
+        return denoised
+
+    return Model(denoise, embedded.SPECTRA, lambda _: (PRIOR / 100, PRIOR * 4), lambda condition: condition["picture"])
