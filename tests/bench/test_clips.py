@@ -116,6 +116,7 @@ def test_the_report_and_the_clips_that_it_leaves(tmp_path):
     written_clips = {file.name for file in options.out.iterdir()}
     assert written_clips == {
         "street-2-end-original.mp4",
+        "street-2-end-4.png",
         *(f"street-2-end-4-{label}.mp4" for label in labels),
     }
     with VideoReader(options.out / "street-2-end-4-default.mp4") as reader:

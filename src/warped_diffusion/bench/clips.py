@@ -26,7 +26,7 @@ from warped_diffusion.restoration import Options as Settings
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.restore_video import Clock
 from warped_diffusion.tasks import enlarge
-from warped_diffusion.video import VideoWriter
+from warped_diffusion.video import VideoWriter, film_strip, write_picture
 
 TASK = "super-resolution"
 ORIGINAL, BICUBIC, RESAMPLED, UNGUIDED, DEFAULT = "original", "bicubic", "resampled", "unguided", "default"
@@ -36,6 +36,10 @@ WAYS: Mapping[str, Way] = {
     UNGUIDED: Way(),
     DEFAULT: Way(Settings().noise, make_guidance(str(Settings().guidance))),
 }
+
+
+SHOWN = (0.0, 0.25, 0.5, 0.75)
+"""Of a clip, which frames its picture shows: after so much of it."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ Found = Mapping[int | None, Mapping[str, Figures]]
 
 @benchmark("clips")
 def clips(options: Options) -> Report:
-    """Restore `options.clip`, or the clip that ships; `options.out` gets every clip of the table beside the report.
+    """Restore `options.clip`, or the clip that ships; `options.out` gets all clips and a picture of them too.
 
     Raises: UserError if a clip cannot be used, or there is no such model or it does not know the spectrum.
     """
@@ -142,14 +146,24 @@ def judged(
     keep(truth, ORIGINAL)
     for factor in effort.factors:
         low = reduced(truth, factor)
-        bicubic = enlarge(low, size).clamp(0, 1)
-        found[factor] = {BICUBIC: measured(bicubic, case)}
-        keep(bicubic, factor, BICUBIC)
+        shown = {BICUBIC: enlarge(low, size).clamp(0, 1)}
+        found[factor] = {BICUBIC: measured(shown[BICUBIC], case)}
         for label, way in WAYS.items():
-            restored, seconds = run(low, factor, way, model, options, effort, tick)
-            found[factor][label] = measured(restored, case, seconds)
-            keep(restored, factor, label)
+            shown[label], seconds = run(low, factor, way, model, options, effort, tick)
+            found[factor][label] = measured(shown[label], case, seconds)
+        for label, made in shown.items():
+            keep(made, factor, label)
+        if options.out is not None:
+            draw(options.out / f"{clip.stem}-{factor}.png", shown | {ORIGINAL: truth})
     return found
+
+
+def draw(path: Path, clips: Mapping[str, Tensor]) -> None:
+    """Frames along each clip (N, 3, H, W), side by side, one row for a clip."""
+    count = len(next(iter(clips.values())))
+    chosen = [round((count - 1) * share) for share in SHOWN]
+    rows = [[made[j] for j in chosen] for made in clips.values()]
+    write_picture(path, film_strip(rows, list(clips), [f"frame {j}" for j in chosen]))
 
 
 def run(
