@@ -76,9 +76,10 @@ def test_an_unknown_family_is_named(copy):
     refused("which is not known here", copy)
 
 
-def test_missing_parts_are_named(copy):
-    edit(copy / "model_index.json", vae=[None, None])
-    refused("has no vae: give a whole checkpoint", copy)
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder"])
+def test_missing_parts_are_named(part, copy):
+    edit(copy / "model_index.json", **{part: [None, None]})
+    refused(f"has no {part}: give a whole checkpoint", copy)
 
 
 def test_weights_that_are_missing_or_broken(copy):

@@ -83,7 +83,7 @@ def _family(source: str | Path, index: Mapping[str, Any]) -> str:
     name = index.get("_class_name")
     if not isinstance(name, str) or name not in FAMILIES:
         raise UserError(f"{source} is a {name}, which is not known here: known are {', '.join(FAMILIES)}")
-    for part in ("vae", FAMILIES[name]):
+    for part in ("vae", "text_encoder", FAMILIES[name]):
         if not (index.get(part) or [None])[0]:
             raise UserError(
                 f"{source} has no {part}: give a whole checkpoint, with all that its model_index.json names"

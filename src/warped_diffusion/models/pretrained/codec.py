@@ -25,7 +25,7 @@ class AutoencoderCodec:
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        """The posterior's mode: (B, 3, H, W) in [-1, 1], sides multiples of `factor` -> (B, C, H / factor, W / factor)."""
+        """The posterior's mode: (B, 3, H, W) in [-1, 1] -> (B, C, H / factor, W / factor), sides multiples of it."""
         encoded = self.vae.encode(pictures.to(self.vae.dtype)).latent_dist.mode().float()
         return (encoded - self._shift.to(encoded)) * self._scale.to(encoded)
 
