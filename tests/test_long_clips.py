@@ -13,7 +13,7 @@ from warped_diffusion.flow import compose, identity_map, sample
 from warped_diffusion.metrics import high_frequency_energy, neighbour_correlation, variance
 from warped_diffusion.models import Model
 from warped_diffusion.noise import make_scheme
-from warped_diffusion.restoration import Options
+from warped_diffusion.options import Options
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.video import VideoReader
 

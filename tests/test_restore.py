@@ -15,7 +15,8 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow import identity_map
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.noise import make_scheme
-from warped_diffusion.restoration import ENOUGH, Options, choose_lanes
+from warped_diffusion.options import Options, choose_lanes
+from warped_diffusion.restoration import ENOUGH
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import area_average, back_project, enlarge
 

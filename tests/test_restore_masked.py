@@ -10,7 +10,7 @@ from tests.models.tiny import tiny_denoiser
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.holes import make_hole
 from warped_diffusion.models import Model, embedded
-from warped_diffusion.restoration import Options
+from warped_diffusion.options import Options
 from warped_diffusion.restore import restore_stream
 
 SIZE = (26, 33)

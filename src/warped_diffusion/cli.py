@@ -13,6 +13,9 @@ from warped_diffusion.errors import UserError, WarpedDiffusionError
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 talk = Console(stderr=True)
 
+PRETRAINED = "Pretrained models"
+"""The heading of options that the embedded models do not look at."""
+
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Task = Annotated[str, typer.Option(help="What was done to the clip.")]
 Scale = Annotated[
@@ -39,7 +42,32 @@ def restore(
     output: Annotated[Path, typer.Argument(help="The restored clip.")],
     task: Task = "super-resolution",
     scale: Scale = None,
-    model: Annotated[str, typer.Option(help="An embedded model's name, or the path of a weights file.")] = "embedded",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="embedded, a weights file, or a pretrained model: a folder in diffusers' format or a hub's OWNER/NAME."
+        ),
+    ] = "embedded",
+    prompt: Annotated[str, typer.Option(help="What the frames show.", rich_help_panel=PRETRAINED)] = "",
+    negative_prompt: Annotated[
+        str, typer.Option(help="What they should not look like.", rich_help_panel=PRETRAINED)
+    ] = "",
+    cfg: Annotated[
+        float, typer.Option(help="Weight of the prompt; up to 1 at half the cost.", rich_help_panel=PRETRAINED)
+    ] = 5.0,
+    dtype: Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.", rich_help_panel=PRETRAINED)] = "auto",
+    offload: Annotated[
+        str,
+        typer.Option(help="What waits in main memory: none, model or sequential.", rich_help_panel=PRETRAINED),
+    ] = "none",
+    lora: Annotated[
+        str | None,
+        typer.Option(help="Low-rank weights to add: file, folder or hub name.", rich_help_panel=PRETRAINED),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Also read weights that can run any code.", rich_help_panel=PRETRAINED),
+    ] = False,
     noise: Annotated[
         str, typer.Option(help="Noise: gp (follows the flow), integral, bilinear, nearest, fixed or resample.")
     ] = "gp",
@@ -91,7 +119,8 @@ def restore(
     overwrite: Overwrite = False,
 ) -> None:
     """Restore a degraded clip."""
-    from warped_diffusion.restoration import Options
+    from warped_diffusion.models import PretrainedOptions
+    from warped_diffusion.options import Options
     from warped_diffusion.restore_video import restore_video
 
     options = Options(
@@ -113,6 +142,7 @@ def restore(
         dilate=dilate,
         feather=feather,
         cuts=_cuts(cuts),
+        pretrained=PretrainedOptions(prompt, negative_prompt, cfg, dtype, offload, allow_pickle, lora),
     )
     box, border = _four(mask_box, "--mask-box"), _four(pad, "--pad")
     with _bar("restoring") as (begin, advance):

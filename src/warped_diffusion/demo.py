@@ -12,7 +12,8 @@ from warped_diffusion.errors import UserError
 from warped_diffusion.estimators import estimate_motion
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, psnr, warping_error
-from warped_diffusion.restoration import Options, Progress
+from warped_diffusion.options import Options
+from warped_diffusion.restoration import Progress
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.restore_video import Clock
 from warped_diffusion.tasks import enlarge, make_task

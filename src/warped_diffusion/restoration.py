@@ -1,16 +1,16 @@
 """One restoration from its options on: flow, noise, links and condition of each frame, handed on.   [paper, alg. 1]"""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from warped_diffusion.diffusion import FrameInput, Guidance, Link, get_solver, karras_sigmas, make_guidance, sample
-from warped_diffusion.diffusion.contract import Condition, Denoiser
+from warped_diffusion.canvas import Canvas
+from warped_diffusion.diffusion import FrameInput, Link, get_solver, karras_sigmas, make_guidance, sample
+from warped_diffusion.diffusion.contract import Condition
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.estimators import CutDetector, estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (
@@ -24,75 +24,16 @@ from warped_diffusion.flow import (
     resize_values,
 )
 from warped_diffusion.holes import Hole, Holes, missing
-from warped_diffusion.models import Model, load_model
+from warped_diffusion.models import load_model
 from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
+from warped_diffusion.options import Options, check_cuts, choose_device, choose_lanes, temperature
 from warped_diffusion.tasks import Task, composite, make_task
 
 Progress = Callable[[int], None]
 """Called with the number of denoiser evaluations of single frames that have just been done."""
 
-DILATE, FEATHER = 4, 4
-"""Pixels, where nothing else is said: drawn and tracked masks cut objects short by a few."""
-
-
 ENOUGH = 0.5
 """How far a pixel's motion must be trusted for its noise to follow in full: a little doubt is no reason to flicker."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a clip is restored; the keywords of `restore`.
-
-    Attributes:
-        task: a name in `tasks.TASKS`.
-        scale: how many times larger than the input, a whole number from 2 to 8; None for 4, or for a task that keeps
-            the size.
-        model: a name in `models.MODELS`, the path of a weights file, a `Model` or any `Denoiser`.
-        noise: a name in `noise.SCHEMES`.
-        fresh: share of the noise's variance that is drawn anew in every frame, 0 to 1.
-        spectrum: a name in `noise.SPECTRA`; None for the model's own.
-        guidance: a name in `diffusion.GUIDANCE`, or a `Guidance`, whose own strength then counts.
-        strength: of the guidance, as a multiple of its calibrated default.
-        detail: from 0, faithful and smooth, near the mean of all that the input allows (highest PSNR), to 1, a sample
-            of it with all its detail. The first noise is scaled by 1 - (1 - detail)^2. None for the task's own.
-        steps: denoiser evaluations a frame.
-        solver: a name in `diffusion.SOLVERS`.
-        flow: a name in `estimators.ESTIMATORS`, or "auto": RAFT where it can be had on a GPU, else "refined".
-        lanes: the most frames in one batch of the denoiser, or "auto".
-        seed: of all randomness; the same seed gives the same clip on any device, to rounding.
-        shot: number of the first shot. Noise is keyed by (seed, shot), so a later shot of a clip can be restored alone.
-        cuts: "auto" for shots that are found from the frames, "none", or the first frames of new shots, counted from 0.
-            What is beyond the clip's end is not reached. A motion that is given has its own cuts: "auto" then adds
-            none, and what contradicts them is refused.
-        device: "cpu", "cuda", ...; None for the first GPU if there is one.
-        dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
-        feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
-    """
-
-    task: str = "super-resolution"
-    scale: int | None = None
-    model: "str | Path | Denoiser | Model" = "embedded"
-    noise: str = "gp"
-    spectrum: str | None = None
-    guidance: str | Guidance = "denoised"
-    strength: float = 1.0
-    detail: float | None = None
-    steps: int = 20
-    solver: str = "euler"
-    flow: str = "auto"
-    lanes: int | str = "auto"
-    seed: int = 0
-    device: str | None = None
-    fresh: float = 0.0
-    dilate: int | None = None
-    feather: int | None = None
-    cuts: str | Sequence[int] = "auto"
-    shot: int = 0
-
-    @property
-    def rim(self) -> tuple[int, int]:
-        """Pixels by which masks are grown, and of what is feathered around them."""
-        return DILATE if self.dilate is None else self.dilate, FEATHER if self.feather is None else self.feather
 
 
 class Step(NamedTuple):
@@ -137,7 +78,14 @@ class Restoration:
         if motion is not None and motion.size != self.size:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
         self.device = choose_device(options.device)
-        self.model = load_model(options.model, options.task, self.device)
+        self.model = load_model(options.model, options.task, self.device, options.pretrained, options.scale)
+        if not self.model.sees_input:
+            raise UserError(
+                f"the model {options.model} is not told of the input, and would restore something else: give one made "
+                f"for {options.task}"
+            )
+        codec = self.model.codec
+        self.canvas = Canvas(self.size, 1 if codec is None else codec.factor, self.model.multiple)
         self.spectrum = options.spectrum or self.model.preferred or self.model.spectra[0]
         get_spectrum(self.spectrum)
         if self.spectrum not in self.model.spectra:
@@ -153,9 +101,7 @@ class Restoration:
         self.cuts = self.known_cuts()
         self.first_shot = self.shot(options.shot, 0)
         whole = Hole(torch.ones(1, *size), torch.ones(1, *size)) if self.task.takes_mask else None
-        self.sigmas = karras_sigmas(
-            options.steps, *self.model.sigma_range(self.condition(torch.zeros(3, *size), whole))
-        )
+        self.sigmas = self.noise_levels(self.told(self.condition(torch.zeros(3, *size), whole)))
         # Frames that are being restored, with their holes and conditions.
         self.waiting: deque[tuple[Tensor, Hole | None, Condition]] = deque()
         # Where frames that may be linked to are no estimate; only of those with holes.
@@ -163,9 +109,10 @@ class Restoration:
 
     def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
         def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-            denoised = self.task.agree(self.model.denoiser(noisy, sigma, condition), condition)
+            denoised = self.model.denoiser(noisy, sigma, condition)
             progress(len(noisy))
-            return denoised
+            # What the input says is of pixels.
+            return self.task.agree(denoised, condition) if self.model.codec is None else denoised
 
         states = sample(denoise, self.inputs(frames, holes), self.sigmas, self.solver, self.guidance, self.lanes)
         return (self.finished(state) for state in states)
@@ -173,6 +120,8 @@ class Restoration:
     def finished(self, state: Tensor) -> Tensor:
         """The restored frame, over its input where it had a hole; what guidance added against the input taken off."""
         frame, hole, condition = self.waiting.popleft()
+        if self.model.codec is not None:
+            state = self.canvas.cropped(self.model.codec.decode(state[None])[0])
         state = self.task.agree(state[None], {name: value[None] for name, value in condition.items()})[0]
         restored = ((state + 1) / 2).clamp(0, 1).cpu()
         return restored if hole is None else composite(frame, restored, hole.alpha)
@@ -198,13 +147,14 @@ class Restoration:
                 if previous is None:
                     keys.begin_shot()
                 else:
-                    step = self.step(index, previous, seen)
+                    step = self.on_canvas(self.step(index, previous, seen))
                     links = self.links(index, step, keys, hole)
             noise = self.temperature * shot.noise(index, step).to(self.device)
             is_key = keys.key_index == index
             self.remember(index, keys.key_index, hole, links)
             self.waiting.append((frame, hole, condition))
-            yield FrameInput(noise, condition, links, self.model.start(condition), is_key)
+            told = self.told(condition)
+            yield FrameInput(noise, told, links, self.model.start(told), is_key)
             previous = seen
         if holes is not None:
             holes.finish(index + 1)
@@ -213,7 +163,7 @@ class Restoration:
         """Where this frame will be the truth: outside of its hole, and in it what truth its links bring."""
         if hole is None:
             return
-        made_up = hole.mask[0].to(self.device)
+        made_up = self.covered(hole)
         for link in links:
             if link.sure is not None:
                 made_up = made_up * (1 - link.sure * min(1.0, self.guidance.strength))
@@ -248,16 +198,16 @@ class Restoration:
         scheme = make_scheme(
             self.options.noise,
             channels=self.model.channels,
-            size=self.size,
+            size=self.canvas.grid,
             spectrum=self.spectrum,
             seed=self.options.seed,
             shot=number,
             fresh=self.options.fresh,
         )
-        return Shot(number, start, scheme, self.size)
+        return Shot(number, start, scheme, self.canvas.grid)
 
     def step(self, index: int, previous: Seen, frame: Seen) -> Step:
-        """The motion from frame index - 1 to frame index."""
+        """The motion from frame index - 1 to frame index, of the output's pixels."""
         if self.motion is None:
             pictures = previous.picture, frame.picture
             if previous.hole is None or frame.hole is None:
@@ -271,6 +221,15 @@ class Restoration:
             raise ShapeError(f"motion is of {motion.frames} frames, the clip has more: give one of the same clip")
         fields = (motion.forward, motion.backward, motion.visible, motion.known)
         return Step(*(field[pair].cpu() for field in fields))
+
+    def on_canvas(self, step: Step) -> Step:
+        """The same of what the model works on. Visibility was found per pixel, and is pooled."""
+        forward, backward = self.canvas.map(step.forward), self.canvas.map(step.backward)
+        return Step(forward, backward, self.canvas.values(step.visible), self.canvas.values(step.known))
+
+    def covered(self, hole: Hole) -> Tensor:
+        """(H, W) of 0 and 1 on the canvas' grid: cells of which the hole covers any part."""
+        return (self.canvas.values(hole.mask[0]) > 0).float().to(self.device)
 
     def trusted(
         self, step: Step, previous: Tensor, frame: Tensor, left: Tensor | None = None, came: Tensor | None = None
@@ -305,56 +264,24 @@ class Restoration:
         self, reference: int, forward: Tensor, visible: Tensor, known: Tensor, weight: float, hole: Hole | None
     ) -> Link:
         """A tie that pulls in the hole alone, where there is one: elsewhere the frame is its input."""
-        warp = Warp(forward.to(self.device), self.size, self.guidance.kernel)
-        free = None if hole is None else hole.mask[0].to(self.device)
+        warp = Warp(forward.to(self.device), self.canvas.grid, self.guidance.kernel)
+        free = None if hole is None else self.covered(hole)
         true = None if hole is None else self.true[reference]
         return Link(reference, warp, visible.to(self.device), known.to(self.device), weight, free, true)
 
-    def condition(self, frame: Tensor, hole: Hole | None) -> Mapping[str, Tensor]:
-        """The task's condition of one frame and the spectrum of its noise, without a batch dimension."""
+    def condition(self, frame: Tensor, hole: Hole | None) -> Condition:
+        """The task's condition of one frame, without a batch dimension."""
         batch = self.task.condition(frame[None].to(self.device), missing(hole, self.device))
-        condition = {name: value[0] for name, value in batch.items()}
-        return condition | {"spectrum": torch.tensor(self.model.spectra.index(self.spectrum), device=self.device)}
+        return {name: value[0] for name, value in batch.items()}
 
+    def told(self, condition: Condition) -> Condition:
+        """What the model is told of a frame: the task's condition, on the canvas, and the noise's spectrum."""
+        batch = {name: self.canvas.continued(value[None]) for name, value in condition.items()}
+        told = {name: value[0] for name, value in self.model.prepare(batch).items()}
+        return told | {"spectrum": torch.tensor(self.model.spectra.index(self.spectrum), device=self.device)}
 
-def choose_device(name: str | None) -> torch.device:
-    """The device of that name, or the first GPU if there is one.   Raises: UserError if it is not there."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} cannot be used here: give cpu, or leave it out") from error
-    return device
-
-
-def temperature(detail: float) -> float:
-    """Scale of the first noise. Between 0.9 and 1 most of the detail comes in, hence the square.
-
-    Raises: UserError for a detail that is not from 0 to 1.
-    """
-    if not 0 <= detail <= 1:
-        raise UserError(f"detail is from 0, faithful and smooth, to 1, got {detail!r}")
-    return 1 - (1 - detail) ** 2
-
-
-def choose_lanes(lanes: int | str, size: tuple[int, int], device: torch.device) -> int:
-    """The number of frames in a batch: as asked, or for "auto" as many as hold 2 megapixels, at most 16.
-
-    Raises: UserError for anything else than a whole number from 1 up or "auto".
-    """
-    if lanes == "auto":
-        budget = 2**21 if device.type == "cuda" else 2**17
-        return max(1, min(16, budget // (size[0] * size[1])))
-    if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
-        raise UserError(f'lanes is a whole number from 1 up, or "auto", got {lanes!r}')
-    return lanes
-
-
-def check_cuts(cuts: str | Sequence[int]) -> frozenset[int] | None:
-    """The first frames of new shots: nothing for "none", None for "auto".   Raises: UserError for anything else."""
-    if isinstance(cuts, str) and cuts in ("auto", "none"):
-        return None if cuts == "auto" else frozenset()
-    numbers = not isinstance(cuts, str) and all(isinstance(cut, int) and not isinstance(cut, bool) for cut in cuts)
-    if not numbers or any(cut < 1 for cut in cuts):  # type: ignore[operator]
-        raise UserError(f'cuts are "auto", "none" or the first frames of new shots, each from 1 up, got {cuts!r}')
-    return frozenset(cuts)  # type: ignore[arg-type]
+    def noise_levels(self, told: Condition) -> Tensor | Sequence[float]:
+        """The model's own noise levels, or else a grid over the range that it works in."""
+        if self.model.levels is not None:
+            return self.model.levels(self.options.steps, self.canvas.grid)
+        return karras_sigmas(self.options.steps, *self.model.sigma_range(told))

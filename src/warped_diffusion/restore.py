@@ -13,8 +13,9 @@ from warped_diffusion.diffusion.contract import Denoiser
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow import Motion
 from warped_diffusion.holes import Holes
-from warped_diffusion.models import Model
-from warped_diffusion.restoration import Options, Progress, Restoration, check_cuts
+from warped_diffusion.models import Model, PretrainedOptions
+from warped_diffusion.options import Options, check_cuts
+from warped_diffusion.restoration import Progress, Restoration
 
 
 def restore(
@@ -40,6 +41,7 @@ def restore(
     feather: int | None = None,
     cuts: str | Sequence[int] = "auto",
     shot: int = 0,
+    pretrained: PretrainedOptions | None = None,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
 
@@ -73,6 +75,7 @@ def restore(
         feather=feather,
         cuts=cuts,
         shot=shot,
+        pretrained=pretrained,
     )
     beyond = [cut for cut in check_cuts(cuts) or () if cut >= len(frames)]
     if beyond:

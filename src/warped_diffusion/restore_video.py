@@ -13,7 +13,8 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.holes import Holes
 from warped_diffusion.masked_video import Bounds, MaskedVideo, MaskSource, Pad, open_masked
 from warped_diffusion.masks import Box
-from warped_diffusion.restoration import Options, Progress, check_cuts
+from warped_diffusion.options import Options, check_cuts
+from warped_diffusion.restoration import Progress
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import enlarge, make_task
 from warped_diffusion.video import VideoReader, VideoWriter, side_by_side

@@ -22,7 +22,7 @@ from warped_diffusion.errors import UserError
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, newly_exposed, psnr, warping_error
 from warped_diffusion.models import Model, load_model
-from warped_diffusion.restoration import Options as Settings
+from warped_diffusion.options import Options as Settings
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.restore_video import Clock
 from warped_diffusion.tasks import enlarge

@@ -35,7 +35,7 @@ from warped_diffusion.masks import depth
 from warped_diffusion.metrics import high_frequency_energy, newly_exposed, warping_error
 from warped_diffusion.models import Model, load_model
 from warped_diffusion.noise import SCHEMES
-from warped_diffusion.restoration import Options as Settings
+from warped_diffusion.options import Options as Settings
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import degrade
 

@@ -1,0 +1,116 @@
+"""How a clip is restored: what a caller may ask for, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from warped_diffusion.diffusion import Guidance
+from warped_diffusion.diffusion.contract import Denoiser
+from warped_diffusion.errors import UserError
+from warped_diffusion.models import Model, PretrainedOptions
+
+DILATE, FEATHER = 4, 4
+"""Pixels, where nothing else is said: drawn and tracked masks cut objects short by a few."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a clip is restored; the keywords of `restore`.
+
+    Attributes:
+        task: a name in `tasks.TASKS`.
+        scale: how many times larger than the input, a whole number from 2 to 8; None for 4, or for a task that keeps
+            the size.
+        model: a name in `models.MODELS`, the path of a weights file, a `Model` or any `Denoiser`.
+        noise: a name in `noise.SCHEMES`.
+        fresh: share of the noise's variance that is drawn anew in every frame, 0 to 1.
+        spectrum: a name in `noise.SPECTRA`; None for the model's own.
+        guidance: a name in `diffusion.GUIDANCE`, or a `Guidance`, whose own strength then counts.
+        strength: of the guidance, as a multiple of its calibrated default.
+        detail: from 0, faithful and smooth, near the mean of all that the input allows (highest PSNR), to 1, a sample
+            of it with all its detail. The first noise is scaled by 1 - (1 - detail)^2. None for the task's own.
+        steps: denoiser evaluations a frame.
+        solver: a name in `diffusion.SOLVERS`.
+        flow: a name in `estimators.ESTIMATORS`, or "auto": RAFT where it can be had on a GPU, else "refined".
+        lanes: the most frames in one batch of the denoiser, or "auto".
+        seed: of all randomness; the same seed gives the same clip on any device, to rounding.
+        shot: number of the first shot. Noise is keyed by (seed, shot), so a later shot of a clip can be restored alone.
+        cuts: "auto" for shots that are found from the frames, "none", or the first frames of new shots, counted from 0.
+            What is beyond the clip's end is not reached. A motion that is given has its own cuts: "auto" then adds
+            none, and what contradicts them is refused.
+        device: "cpu", "cuda", ...; None for the first GPU if there is one.
+        pretrained: prompt, precision and off-loading of a pretrained model; None for its defaults.
+        dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
+        feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
+    """
+
+    task: str = "super-resolution"
+    scale: int | None = None
+    model: "str | Path | Denoiser | Model" = "embedded"
+    noise: str = "gp"
+    spectrum: str | None = None
+    guidance: str | Guidance = "denoised"
+    strength: float = 1.0
+    detail: float | None = None
+    steps: int = 20
+    solver: str = "euler"
+    flow: str = "auto"
+    lanes: int | str = "auto"
+    seed: int = 0
+    device: str | None = None
+    fresh: float = 0.0
+    dilate: int | None = None
+    feather: int | None = None
+    cuts: str | Sequence[int] = "auto"
+    shot: int = 0
+    pretrained: PretrainedOptions | None = None
+
+    @property
+    def rim(self) -> tuple[int, int]:
+        """Pixels by which masks are grown, and of what is feathered around them."""
+        return DILATE if self.dilate is None else self.dilate, FEATHER if self.feather is None else self.feather
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name, or the first GPU if there is one.   Raises: UserError if it is not there."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} cannot be used here: give cpu, or leave it out") from error
+    return device
+
+
+def temperature(detail: float) -> float:
+    """Scale of the first noise. Between 0.9 and 1 most of the detail comes in, hence the square.
+
+    Raises: UserError for a detail that is not from 0 to 1.
+    """
+    if not 0 <= detail <= 1:
+        raise UserError(f"detail is from 0, faithful and smooth, to 1, got {detail!r}")
+    return 1 - (1 - detail) ** 2
+
+
+def choose_lanes(lanes: int | str, size: tuple[int, int], device: torch.device) -> int:
+    """The number of frames in a batch: as asked, or for "auto" as many as hold 2 megapixels, at most 16.
+
+    Raises: UserError for anything else than a whole number from 1 up or "auto".
+    """
+    if lanes == "auto":
+        budget = 2**21 if device.type == "cuda" else 2**17
+        return max(1, min(16, budget // (size[0] * size[1])))
+    if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
+        raise UserError(f'lanes is a whole number from 1 up, or "auto", got {lanes!r}')
+    return lanes
+
+
+def check_cuts(cuts: str | Sequence[int]) -> frozenset[int] | None:
+    """The first frames of new shots: nothing for "none", None for "auto".   Raises: UserError for anything else."""
+    if isinstance(cuts, str) and cuts in ("auto", "none"):
+        return None if cuts == "auto" else frozenset()
+    numbers = not isinstance(cuts, str) and all(isinstance(cut, int) and not isinstance(cut, bool) for cut in cuts)
+    if not numbers or any(cut < 1 for cut in cuts):  # type: ignore[operator]
+        raise UserError(f'cuts are "auto", "none" or the first frames of new shots, each from 1 up, got {cuts!r}')
+    return frozenset(cuts)  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""Clips through pretrained models of every family, as a user runs them: tiny random checkpoints, loaded by path."""
+
+from fractions import Fraction
+from functools import cache
+
+import pytest
+import torch
+
+import warped_diffusion as wd
+from tests.models.pretrained.checkpoints import save_checkpoint
+from tests.test_cli import frames_of, run
+from warped_diffusion.errors import UserError
+from warped_diffusion.models import PretrainedOptions
+from warped_diffusion.tasks import enlarge
+from warped_diffusion.video import VideoWriter
+
+TASKS = {
+    "sd-inpainting": "inpainting",
+    "sdxl-inpainting": "inpainting",
+    "sd-concatenated": "super-resolution",
+    "sdxl-concatenated": "super-resolution",
+    "upscaler": "super-resolution",
+}
+"""Families that are told of the input, and what they restore."""
+
+HEIGHT, WIDTH = 18, 26
+ROUNDING = 1e-4
+"""Largest difference in [0, 1] between batches of different size: float32 sums in another order."""
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return cache(lambda family: save_checkpoint(family, folder / family))
+
+
+def clip(count=3):
+    """A smooth picture that moves by a pixel a frame."""
+    noise = torch.rand(1, 3, 6, 12, generator=torch.Generator().manual_seed(0))
+    picture = enlarge(noise, (HEIGHT, WIDTH + count)).clamp(0, 1)[0]
+    return torch.stack([picture[..., j : j + WIDTH] for j in range(count)])
+
+
+def settings(family):
+    """Keywords of `restore` for a family: its task, and a mask that covers the middle."""
+    mask = torch.zeros(HEIGHT, WIDTH)
+    mask[6:12, 8:16] = 1
+    inpainting = TASKS[family] == "inpainting"
+    return {"task": TASKS[family], "flow": "dis"} | (
+        {"mask": mask, "dilate": 0, "feather": 0} if inpainting else {"scale": 4 if family == "upscaler" else 2}
+    )
+
+
+@pytest.mark.parametrize("family", TASKS)
+def test_every_family_restores_from_the_command_line(monkeypatch, checkpoints, tmp_path, family):
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    with VideoWriter(source, frame_rate=Fraction(25), size=(HEIGHT, WIDTH)) as writer:
+        for frame in clip():
+            writer.write(frame)
+    asked = ["--task", TASKS[family], "--model", checkpoints(family), "--prompt", "a cat", "--cfg", 3, "--steps", 2]
+    if TASKS[family] == "inpainting":
+        asked += ["--mask-box", "8,6,8,6"]
+    else:
+        asked += ["--scale", settings(family)["scale"]]
+    assert run(monkeypatch, "restore", source, target, *asked) == 0
+    scale = settings(family).get("scale", 1)
+    assert frames_of(target).shape == (3, 3, scale * HEIGHT, scale * WIDTH)
+
+
+@pytest.mark.parametrize("family", TASKS)
+def test_lanes_and_length_change_nothing(checkpoints, family):
+    frames, keywords = clip(), settings(family)
+    keywords |= {"model": checkpoints(family), "steps": 3}
+    one, three = (wd.restore(frames, lanes=lanes, **keywords) for lanes in (1, 3))
+    torch.testing.assert_close(one, three, rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(wd.restore(frames[:1], **keywords), one[:1], rtol=0, atol=ROUNDING)
+    assert one.std() > 0.01
+
+
+def test_without_guidance_frames_are_those_of_the_model_alone(checkpoints):
+    """Strength 0 is no guidance, and noise of its own for each frame is that frame alone."""
+    frames, keywords = clip(), settings("sd-concatenated") | {"model": checkpoints("sd-concatenated"), "steps": 3}
+    none = wd.restore(frames, guidance="none", **keywords)
+    torch.testing.assert_close(wd.restore(frames, strength=0.0, **keywords), none, rtol=0, atol=ROUNDING)
+    assert (wd.restore(frames, **keywords) - none).abs().max() > 10 * ROUNDING
+
+
+def test_outside_the_hole_frames_are_the_input(checkpoints):
+    frames, keywords = clip(), settings("sdxl-inpainting")
+    restored = wd.restore(frames, model=checkpoints("sdxl-inpainting"), steps=2, **keywords)
+    known = keywords["mask"] == 0
+    assert torch.equal(restored[..., known], frames[..., known])
+    assert not torch.equal(restored, frames)
+
+
+def test_prompt_and_its_weight_count(checkpoints):
+    keywords = settings("sd-concatenated") | {"model": checkpoints("sd-concatenated"), "steps": 2}
+    cat, dog, free = (
+        wd.restore(clip(1), pretrained=PretrainedOptions(prompt=prompt, cfg=cfg), **keywords)
+        for prompt, cfg in (("a cat", 5.0), ("a dog", 5.0), ("a cat", 1.0))
+    )
+    assert not torch.equal(cat, dog)
+    assert not torch.equal(cat, free)
+
+
+def test_network_guidance_runs_in_latent_space(checkpoints):
+    keywords = settings("sd-concatenated") | {"model": checkpoints("sd-concatenated"), "steps": 2}
+    assert torch.isfinite(wd.restore(clip(), guidance="network", **keywords)).all()
+
+
+def test_a_model_that_is_not_told_of_the_input_cannot_restore(checkpoints):
+    with pytest.raises(UserError, match="not told"):
+        wd.restore(clip(), scale=2, model=checkpoints("sd"), steps=1)
