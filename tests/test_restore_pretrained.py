@@ -37,7 +37,7 @@ def checkpoints(tmp_path_factory):
 def clip(count=3):
     """A smooth picture that moves by a pixel a frame."""
     noise = torch.rand(1, 3, 6, 12, generator=torch.Generator().manual_seed(0))
-    picture = enlarge(noise, (HEIGHT, WIDTH + count)).clamp(0, 1)[0]
+    picture = 0.3 + 0.4 * enlarge(noise, (HEIGHT, WIDTH + count)).clamp(0, 1)[0]
     return torch.stack([picture[..., j : j + WIDTH] for j in range(count)])
 
 
@@ -108,6 +108,36 @@ def test_network_guidance_runs_in_latent_space(checkpoints):
     assert torch.isfinite(wd.restore(clip(), guidance="network", **keywords)).all()
 
 
+AGREES = 0.01
+"""Root mean square, in [0, 1], by which a restored frame that is degraded again may differ from the input."""
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3"])
+def test_text_to_image_models_restore_by_consistency(checkpoints, family):
+    frames = clip(2)
+    restored = wd.restore(frames, scale=2, model=checkpoints(family), steps=4, flow="dis")
+    assert restored.shape == (2, 3, 2 * HEIGHT, 2 * WIDTH)
+    assert (wd.degrade(restored, scale=2) - frames).square().mean().sqrt() < AGREES
+
+
+@pytest.mark.parametrize("task", ["super-resolution", "inpainting"])
+def test_a_model_of_pictures_restores_by_consistency(task):
+    """The embedded network without its condition, frames that its canvas has to be made larger for."""
+    mask = torch.zeros(HEIGHT, WIDTH)
+    mask[6:12, 8:16] = 1
+    keywords = {"scale": 3} if task == "super-resolution" else {"mask": mask, "dilate": 0, "feather": 0}
+    frames = clip(2)
+    restored = wd.restore(frames, task, model="embedded-prior", steps=4, **keywords)
+    again = wd.degrade(restored, scale=3) if task == "super-resolution" else restored
+    known = torch.ones(HEIGHT, WIDTH) if task == "super-resolution" else 1 - mask
+    assert ((again - frames) * known).square().mean().sqrt() < AGREES
+
+
 def test_a_model_that_is_not_told_of_the_input_cannot_restore(checkpoints):
     with pytest.raises(UserError, match="not told"):
-        wd.restore(clip(), scale=2, model=checkpoints("sd"), steps=1)
+        wd.restore(clip(), scale=2, model=checkpoints("sd"), steps=1, consistency=False)
+
+
+def test_consistency_is_refused_for_what_is_not_linear():
+    with pytest.raises(UserError, match="not linear"):
+        wd.restore(clip(), "clean-up", model="embedded-prior", steps=1)

@@ -50,6 +50,18 @@ def test_area_average_takes_any_leading_dimensions():
     torch.testing.assert_close(area_average(x, 4)[1, 2], area_average(x[1, 2], 4))
 
 
+def test_operators_are_the_degradations():
+    """In model units; clean-up has none."""
+    x, mask = pictures(2, 3, 8, 16), (pictures(2, 1, 8, 16, seed=1) > 0.6).float()
+    for task, holes in ((SuperResolution(4), None), (Inpainting(), mask)):
+        low = task.degrade(x, holes)
+        measured = task.operator(task.condition(low, holes)).apply(x * 2 - 1)
+        known = 1 - mask if holes is not None else torch.ones(())
+        torch.testing.assert_close(measured * known, (low * 2 - 1) * known)
+    with pytest.raises(UserError, match="clean-up undoes what is not linear"):
+        CleanUp().operator({})
+
+
 def test_a_frame_smaller_than_a_block_is_refused():
     with pytest.raises(ShapeError, match="frames are 9x7, smaller than one block of 8x8"):
         area_average(pictures(3, 7, 9), 8)

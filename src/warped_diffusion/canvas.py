@@ -26,10 +26,18 @@ class Canvas:
         """(height, width) in cells."""
 
     def continued(self, pictures: Tensor) -> Tensor:
-        """(B, C, H, W) -> with the frame's edge repeated over what is added; what is of another size stays."""
-        if tuple(pictures.shape[-2:]) != self.size or not any(self.margins):
+        """With the edge repeated over what is added; what is no picture of the frame, and no reduced one, stays.
+
+        Args:
+            pictures: (B, C, H, W), or (B, C, H / f, W / f) for a whole f that the margins divide by.
+        """
+        height, width = self.size
+        if pictures.ndim != 4 or not any(self.margins):
             return pictures
-        return F.pad(pictures, self.margins, mode="replicate")
+        f = max(1, height // pictures.shape[-2])
+        if tuple(pictures.shape[-2:]) != (height // f, width // f):
+            return pictures
+        return F.pad(pictures, tuple(margin // f for margin in self.margins), mode="replicate")
 
     def cropped(self, pictures: Tensor) -> Tensor:
         """(..., H', W') of the whole canvas, in pixels -> (..., H, W)."""

@@ -64,6 +64,14 @@ def restore(
         str | None,
         typer.Option(help="Low-rank weights to add: file, folder or hub name.", rich_help_panel=PRETRAINED),
     ] = None,
+    consistency: Annotated[
+        bool | None,
+        typer.Option(
+            help="Project estimates towards the input.",
+            show_default="for models not told of it",
+            rich_help_panel=PRETRAINED,
+        ),
+    ] = None,
     allow_pickle: Annotated[
         bool,
         typer.Option("--allow-pickle", help="Also read weights that can run any code.", rich_help_panel=PRETRAINED),
@@ -142,6 +150,7 @@ def restore(
         dilate=dilate,
         feather=feather,
         cuts=_cuts(cuts),
+        consistency=consistency,
         pretrained=PretrainedOptions(prompt, negative_prompt, cfg, dtype, offload, allow_pickle, lora),
     )
     box, border = _four(mask_box, "--mask-box"), _four(pad, "--pad")

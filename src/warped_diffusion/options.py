@@ -41,6 +41,8 @@ class Options:
             What is beyond the clip's end is not reached. A motion that is given has its own cuts: "auto" then adds
             none, and what contradicts them is refused.
         device: "cpu", "cuda", ...; None for the first GPU if there is one.
+        consistency: whether estimates are projected towards the input at every step (pixels) or some (latents), so
+            that a model never trained for the task restores; None for where the model is not told of the input.
         pretrained: prompt, precision and off-loading of a pretrained model; None for its defaults.
         dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
         feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
@@ -65,6 +67,7 @@ class Options:
     feather: int | None = None
     cuts: str | Sequence[int] = "auto"
     shot: int = 0
+    consistency: bool | None = None
     pretrained: PretrainedOptions | None = None
 
     @property

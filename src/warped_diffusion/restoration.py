@@ -1,5 +1,6 @@
 """One restoration from its options on: flow, noise, links and condition of each frame, handed on.   [paper, alg. 1]"""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -9,8 +10,19 @@ import torch
 from torch import Tensor
 
 from warped_diffusion.canvas import Canvas
-from warped_diffusion.diffusion import FrameInput, Link, get_solver, karras_sigmas, make_guidance, sample
-from warped_diffusion.diffusion.contract import Condition
+from warped_diffusion.diffusion import Codec as PictureCodec
+from warped_diffusion.diffusion import (
+    Consistent,
+    FrameInput,
+    Link,
+    get_solver,
+    karras_sigmas,
+    make_guidance,
+    project,
+    sample,
+    some_levels,
+)
+from warped_diffusion.diffusion.contract import Condition, Denoiser
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.estimators import CutDetector, estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (
@@ -31,6 +43,9 @@ from warped_diffusion.tasks import Task, composite, make_task
 
 Progress = Callable[[int], None]
 """Called with the number of denoiser evaluations of single frames that have just been done."""
+
+PROJECTIONS = 5
+"""Of a latent model's steps, so many decode, project and encode its estimates; the last one always does."""
 
 ENOUGH = 0.5
 """How far a pixel's motion must be trusted for its noise to follow in full: a little doubt is no reason to flicker."""
@@ -79,13 +94,16 @@ class Restoration:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
         self.device = choose_device(options.device)
         self.model = load_model(options.model, options.task, self.device, options.pretrained, options.scale)
-        if not self.model.sees_input:
+        self.consistent = not self.model.sees_input if options.consistency is None else options.consistency
+        if not self.model.sees_input and not self.consistent:
             raise UserError(
-                f"the model {options.model} is not told of the input, and would restore something else: give one made "
-                f"for {options.task}"
+                f"the model {options.model} is not told of the input, and would restore something else: leave "
+                f"consistency on, or give one made for {options.task}"
             )
-        codec = self.model.codec
-        self.canvas = Canvas(self.size, 1 if codec is None else codec.factor, self.model.multiple)
+        codec, multiple = self.model.codec, self.model.multiple
+        if self.consistent:
+            multiple = math.lcm(multiple, self.size[0] // size[0])
+        self.canvas = Canvas(self.size, 1 if codec is None else codec.factor, multiple)
         self.spectrum = options.spectrum or self.model.preferred or self.model.spectra[0]
         get_spectrum(self.spectrum)
         if self.spectrum not in self.model.spectra:
@@ -101,15 +119,20 @@ class Restoration:
         self.cuts = self.known_cuts()
         self.first_shot = self.shot(options.shot, 0)
         whole = Hole(torch.ones(1, *size), torch.ones(1, *size)) if self.task.takes_mask else None
-        self.sigmas = self.noise_levels(self.told(self.condition(torch.zeros(3, *size), whole)))
+        example = self.condition(torch.zeros(3, *size), whole)
+        self.sigmas = self.noise_levels(self.told(example))
+        if self.consistent:
+            self.task.operator(example)  # tells of a task that is not linear
         # Frames that are being restored, with their holes and conditions.
         self.waiting: deque[tuple[Tensor, Hole | None, Condition]] = deque()
         # Where frames that may be linked to are no estimate; only of those with holes.
         self.true: dict[int, Tensor] = {}
 
     def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
+        network = self.network()
+
         def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-            denoised = self.model.denoiser(noisy, sigma, condition)
+            denoised = network(noisy, sigma, condition)
             progress(len(noisy))
             # What the input says is of pixels.
             return self.task.agree(denoised, condition) if self.model.codec is None else denoised
@@ -122,7 +145,11 @@ class Restoration:
         frame, hole, condition = self.waiting.popleft()
         if self.model.codec is not None:
             state = self.canvas.cropped(self.model.codec.decode(state[None])[0])
-        state = self.task.agree(state[None], {name: value[None] for name, value in condition.items()})[0]
+        batch = {name: value[None] for name, value in condition.items()}
+        state = state[None]
+        if self.consistent:
+            state = project(state, batch["measurement"], self.task.operator(batch), state.new_zeros(1))
+        state = self.task.agree(state, batch)[0]
         restored = ((state + 1) / 2).clamp(0, 1).cpu()
         return restored if hole is None else composite(frame, restored, hole.alpha)
 
@@ -272,13 +299,30 @@ class Restoration:
     def condition(self, frame: Tensor, hole: Hole | None) -> Condition:
         """The task's condition of one frame, without a batch dimension."""
         batch = self.task.condition(frame[None].to(self.device), missing(hole, self.device))
-        return {name: value[0] for name, value in batch.items()}
+        condition = {name: value[0] for name, value in batch.items()}
+        return condition | {"measurement": frame.to(self.device) * 2 - 1} if self.consistent else condition
 
     def told(self, condition: Condition) -> Condition:
         """What the model is told of a frame: the task's condition, on the canvas, and the noise's spectrum."""
         batch = {name: self.canvas.continued(value[None]) for name, value in condition.items()}
-        told = {name: value[0] for name, value in self.model.prepare(batch).items()}
+        prepared = self.model.prepare(batch)
+        told = {name: value[0] for name, value in ({**batch, **prepared} if self.consistent else prepared).items()}
         return told | {"spectrum": torch.tensor(self.model.spectra.index(self.spectrum), device=self.device)}
+
+    def network(self) -> Denoiser:
+        """The model's denoiser, its estimates projected towards the input where that is asked for."""
+        codec = self.model.codec
+        if not self.consistent:
+            return self.model.denoiser
+        if codec is None:
+            return Consistent(self.model.denoiser, self.task.operator)
+        return Consistent(
+            self.model.denoiser,
+            self.task.operator,
+            unit=1.0,
+            codec=PictureCodec(codec.decode, codec.encode),
+            levels=some_levels(self.sigmas, PROJECTIONS),
+        )
 
     def noise_levels(self, told: Condition) -> Tensor | Sequence[float]:
         """The model's own noise levels, or else a grid over the range that it works in."""

@@ -41,6 +41,7 @@ def restore(
     feather: int | None = None,
     cuts: str | Sequence[int] = "auto",
     shot: int = 0,
+    consistency: bool | None = None,
     pretrained: PretrainedOptions | None = None,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
@@ -75,6 +76,7 @@ def restore(
         feather=feather,
         cuts=cuts,
         shot=shot,
+        consistency=consistency,
         pretrained=pretrained,
     )
     beyond = [cut for cut in check_cuts(cuts) or () if cut >= len(frames)]

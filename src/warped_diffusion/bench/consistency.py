@@ -195,8 +195,8 @@ def notes(names: Sequence[str], steps: int) -> list[str]:
         f"the embedded network with its condition dropped, that of super-resolution, or of inpainting for inpainting; "
         f"{steps} {SOLVER} steps, projected at each, one sample a picture, clipped to [0, 1]",
         "inpainting: PSNR and high frequencies in the holes alone, RMSE outside",
-        f"deblurring: a Gaussian of {BLUR.deviation} px, then white noise of {NOISE * 255 / 2:g} level of 255, which is "
-        f"{NOISE / 2:.4f} of RMSE",
+        f"deblurring: a Gaussian of {BLUR.deviation} px, then white noise of {NOISE * 255 / 2:g} level of 255, an RMSE "
+        f"of {NOISE / 2:.4f}",
     ]
 
 

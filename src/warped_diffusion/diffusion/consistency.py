@@ -5,14 +5,16 @@ For y = A x + noise of deviation s_y, and x normal about the estimate h with dev
     argmin_x |A x - y|^2 / s_y^2 + |x - h|^2 / r^2  =  h + A^T (A A^T + s_y^2 / r^2)^-1 (y - A h),
 
 which is pseudoinverse guidance with the Jacobian dh/du replaced by r^2 / s^2, so that nothing goes back through the
-network (Song et al.: Pseudoinverse-Guided Diffusion Models for Inverse Problems, 2023), and the proximal step of DiffPIR
-(Zhu et al.: Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023). Without noise it is h + A^+ (y - A h)
-(Wang et al.: Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, 2023). As in the first of these,
+network, and the proximal step of DiffPIR. Without noise it is DDNM's h + A^+ (y - A h). As in the first of these
 
     r^2 = S^2 s^2 / (s^2 + d^2),
 
 s the noise level, d and S the deviations of what the model makes, in its own units and as pictures: what is left open
 of a normal variable of deviation S, seen under noise of level s. For such pictures the result is exact.
+
+Song et al.: Pseudoinverse-Guided Diffusion Models for Inverse Problems, 2023. Zhu et al.: Denoising Diffusion Models
+for Plug-and-Play Image Restoration, 2023. Wang et al.: Zero-Shot Image Restoration Using Denoising Diffusion Null-Space
+Model, 2023.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,7 +64,7 @@ class Consistent:
         noise: s_y, the deviation of the measurement's noise, model units. With 0 the measurement is met exactly, or as
             far as `ITERATIONS` of conjugate gradients go.
         spread: S, the deviation of pictures.
-        unit: d, the deviation of what the denoiser makes, in the units of sigma; None for `spread`. About 1 for latents.
+        unit: d, the deviation of what the denoiser makes, in units of sigma; None for `spread`. About 1 for latents.
         codec: of a latent model.
         levels: the noise levels at which to project (see `some_levels`), None for all.
     Raises: UserError for a noise, spread or unit that is not a number from 0 up, or above 0.

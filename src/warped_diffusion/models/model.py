@@ -128,4 +128,11 @@ def _from_weights(path: Path, task: str, device: torch.device) -> Model:
     return Model(denoiser, embedded.SPECTRA, sigma_range, start, preferred=embedded.PREFERRED)
 
 
-MODELS: dict[str, Callable[[str, torch.device], Model]] = {"embedded": _embedded}
+def _embedded_prior(task: str, device: torch.device) -> Model:
+    # It is made of a `Model`, which stands here.
+    from warped_diffusion.models.prior import prior
+
+    return prior(embedded.load(WEIGHTS / "super-resolution.safetensors", device, best_dtype(device)))
+
+
+MODELS: dict[str, Callable[[str, torch.device], Model]] = {"embedded": _embedded, "embedded-prior": _embedded_prior}

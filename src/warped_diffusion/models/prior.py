@@ -39,8 +39,10 @@ NOTHING_KNOWN: Mapping[str, Callable[[Tensor], Condition]] = {
 def prior(denoiser: EmbeddedDenoiser) -> Model:
     """The model that takes nothing of a condition but `spectrum`. It starts from the condition's `picture`.
 
-    Noise levels go from 1/100 to 4 times the deviation of pictures: with 10 times, and from nothing, the first steps
-    make up coarse shapes that the measurement then has to overrule.
+    Noise levels go from 1/100 to 6 times the deviation of pictures. Of 4, 5, 6 and 8 times, 6 is the lowest at which
+    both spectra make half of the truth's high-frequency energy, .51 to .63 of it (21 pictures, one seed); from 60 times
+    fills of holes were 1.7 to 3.1 dB farther from the truth than from 4 times (8 pictures). White noise is preferred:
+    .63 against .51 at 4x, as near to the truth.
 
     Raises: UserError if the network never learned to do without its condition.
     """
@@ -55,4 +57,10 @@ def prior(denoiser: EmbeddedDenoiser) -> Model:
         denoised: Tensor = denoiser(noisy, sigma, {**nothing, "spectrum": condition["spectrum"]})
         return denoised
 
-    return Model(denoise, embedded.SPECTRA, lambda _: (PRIOR / 100, PRIOR * 4), lambda condition: condition["picture"])
+    return Model(
+        denoise,
+        embedded.SPECTRA,
+        lambda _: (PRIOR / 100, PRIOR * 6),
+        lambda condition: condition["picture"],
+        sees_input=False,
+    )
