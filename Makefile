@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 INTERPRETERS := $(PYTHON) python3.11 python3.12 python3.13 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format clean
+.PHONY: help install demo test test-slow test-raft lint format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -25,6 +25,10 @@ test: $(INSTALLED)  ## the tests, without slow ones and those that need a GPU or
 
 test-slow: $(INSTALLED)  ## all tests that need neither a GPU nor a network
 	$(BIN)/python -m pytest -m "not gpu and not network"
+
+test-raft:  ## the tests of RAFT, in an environment of its own with torchvision and the torch that it was built for
+	$(MAKE) install VENV=.venv-raft TORCH="torch torchvision"
+	.venv-raft/bin/python -m pytest tests/estimators/test_raft.py
 
 lint: $(INSTALLED)  ## style, format, types, and who imports whom
 	$(BIN)/ruff check

@@ -50,7 +50,7 @@ def test_a_denoiser_is_taken_as_it_is():
 
 
 def test_a_name_that_is_neither_model_nor_file_is_one_sentence():
-    with pytest.raises(UserError, match="no model 'nowhere': give one of embedded, the path"):
+    with pytest.raises(UserError, match="no model 'nowhere': give one of embedded, embedded-prior, the path"):
         load_model("nowhere", "super-resolution", CPU)
 
 
