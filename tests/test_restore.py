@@ -144,6 +144,19 @@ def _moved(positions, matrix):
     return (positions @ matrix[:2, :2].T + matrix[:2, 2]).float()
 
 
+def test_a_model_of_pixels_may_want_other_sides_than_the_frames_have():
+    """It sees them continued, and what was added is cut off again."""
+    frames, seen = clip(2), []
+
+    def denoiser(noisy, sigma, condition):
+        seen.append(tuple(noisy.shape[-2:]))
+        return condition["picture"]
+
+    model = Model(denoiser, sigma_range=lambda _: RANGE, multiple=32)
+    torch.testing.assert_close(restore(frames, model=model, guidance="none"), enlarged(frames), rtol=0, atol=1e-6)
+    assert set(seen) == {(64, 64)}
+
+
 def test_detail_scales_what_is_made_up(monkeypatch):
     """The linear model's deviation from its picture is a multiple of the first noise."""
     monkeypatch.setattr(tasks, "TOLERANCE", math.inf)

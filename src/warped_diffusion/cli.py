@@ -13,9 +13,6 @@ from warped_diffusion.errors import UserError, WarpedDiffusionError
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 talk = Console(stderr=True)
 
-PRETRAINED = "Pretrained models"
-"""The heading of options that the embedded models do not look at."""
-
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Task = Annotated[str, typer.Option(help="What was done to the clip.")]
 Scale = Annotated[
@@ -48,33 +45,28 @@ def restore(
             help="embedded, a weights file, or a pretrained model: a folder in diffusers' format or a hub's OWNER/NAME."
         ),
     ] = "embedded",
-    prompt: Annotated[str, typer.Option(help="What the frames show.", rich_help_panel=PRETRAINED)] = "",
-    negative_prompt: Annotated[
-        str, typer.Option(help="What they should not look like.", rich_help_panel=PRETRAINED)
-    ] = "",
-    cfg: Annotated[
-        float, typer.Option(help="Weight of the prompt; up to 1 at half the cost.", rich_help_panel=PRETRAINED)
-    ] = 5.0,
-    dtype: Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.", rich_help_panel=PRETRAINED)] = "auto",
+    prompt: Annotated[str, typer.Option(help="Of a pretrained model: what the frames show.")] = "",
+    negative_prompt: Annotated[str, typer.Option(help="And what they should not look like.")] = "",
+    cfg: Annotated[float, typer.Option(help="Weight of the prompt; up to 1 at half the cost.")] = 5.0,
+    dtype: Annotated[str, typer.Option(help="Of a pretrained model: auto, bf16, fp16 or fp32.")] = "auto",
     offload: Annotated[
         str,
-        typer.Option(help="What waits in main memory: none, model or sequential.", rich_help_panel=PRETRAINED),
+        typer.Option(help="What of a pretrained model waits in main memory: none, model or sequential."),
     ] = "none",
     lora: Annotated[
         str | None,
-        typer.Option(help="Low-rank weights to add: file, folder or hub name.", rich_help_panel=PRETRAINED),
+        typer.Option(help="Low-rank weights to add to it: file, folder or hub name."),
     ] = None,
     consistency: Annotated[
         bool | None,
         typer.Option(
             help="Project estimates towards the input.",
             show_default="for models not told of it",
-            rich_help_panel=PRETRAINED,
         ),
     ] = None,
     allow_pickle: Annotated[
         bool,
-        typer.Option("--allow-pickle", help="Also read weights that can run any code.", rich_help_panel=PRETRAINED),
+        typer.Option("--allow-pickle", help="Also read a pretrained model's pickled weights, which can run any code."),
     ] = False,
     noise: Annotated[
         str, typer.Option(help="Noise: gp (follows the flow), integral, bilinear, nearest, fixed or resample.")

@@ -143,10 +143,8 @@ class Restoration:
     def finished(self, state: Tensor) -> Tensor:
         """The restored frame, over its input where it had a hole; what guidance added against the input taken off."""
         frame, hole, condition = self.waiting.popleft()
-        if self.model.codec is not None:
-            state = self.canvas.cropped(self.model.codec.decode(state[None])[0])
-        batch = {name: value[None] for name, value in condition.items()}
-        state = state[None]
+        batch, state = {name: value[None] for name, value in condition.items()}, state[None]
+        state = self.canvas.cropped(state if self.model.codec is None else self.model.codec.decode(state))
         if self.consistent:
             state = project(state, batch["measurement"], self.task.operator(batch), state.new_zeros(1))
         state = self.task.agree(state, batch)[0]
