@@ -64,6 +64,13 @@ def restore(
             show_default="for models not told of it",
         ),
     ] = None,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|PIXELS",
+            help="Large frames are restored in overlapping tiles of that side; auto: the model's own.",
+        ),
+    ] = "auto",
     allow_pickle: Annotated[
         bool,
         typer.Option("--allow-pickle", help="Also read a pretrained model's pickled weights, which can run any code."),
@@ -143,6 +150,7 @@ def restore(
         feather=feather,
         cuts=_cuts(cuts),
         consistency=consistency,
+        tile=_tile(tile),
         pretrained=PretrainedOptions(prompt, negative_prompt, cfg, dtype, offload, allow_pickle, lora),
     )
     box, border = _four(mask_box, "--mask-box"), _four(pad, "--pad")
@@ -389,6 +397,12 @@ def _lanes(text: str) -> int | str:
     if text == "auto" or text.isdigit():
         return text if text == "auto" else int(text)
     raise UserError(f"--lanes is a whole number or auto, got {text!r}")
+
+
+def _tile(text: str) -> int | str:
+    if text in ("auto", "none") or text.isdigit():
+        return int(text) if text.isdigit() else text
+    raise UserError(f"--tile is auto, none or pixels a side, for example 512, got {text!r}")
 
 
 if __name__ == "__main__":

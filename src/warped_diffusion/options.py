@@ -43,6 +43,7 @@ class Options:
         device: "cpu", "cuda", ...; None for the first GPU if there is one.
         consistency: whether estimates are projected towards the input at every step (pixels) or some (latents), so
             that a model never trained for the task restores; None for where the model is not told of the input.
+        tile: side, pixels, of the tiles that larger frames are restored in, "none", or "auto" for the model's own.
         pretrained: prompt, precision and off-loading of a pretrained model; None for its defaults.
         dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
         feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
@@ -68,6 +69,7 @@ class Options:
     cuts: str | Sequence[int] = "auto"
     shot: int = 0
     consistency: bool | None = None
+    tile: int | str = "auto"
     pretrained: PretrainedOptions | None = None
 
     @property

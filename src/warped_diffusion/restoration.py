@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from warped_diffusion.canvas import Canvas
-from warped_diffusion.diffusion import Codec as PictureCodec
 from warped_diffusion.diffusion import (
     Consistent,
     FrameInput,
     Link,
+    Tiled,
+    choose_tiling,
     get_solver,
     karras_sigmas,
     make_guidance,
@@ -93,7 +94,9 @@ class Restoration:
         if motion is not None and motion.size != self.size:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
         self.device = choose_device(options.device)
-        self.model = load_model(options.model, options.task, self.device, options.pretrained, options.scale)
+        self.model = load_model(
+            options.model, options.task, self.device, options.pretrained, options.scale, options.tile
+        )
         self.consistent = not self.model.sees_input if options.consistency is None else options.consistency
         if not self.model.sees_input and not self.consistent:
             raise UserError(
@@ -101,9 +104,11 @@ class Restoration:
                 f"consistency on, or give one made for {options.task}"
             )
         codec, multiple = self.model.codec, self.model.multiple
+        factor = 1 if codec is None else codec.factor
+        self.tiling = choose_tiling(options.tile, self.model.tile, factor)
         if self.consistent:
             multiple = math.lcm(multiple, self.size[0] // size[0])
-        self.canvas = Canvas(self.size, 1 if codec is None else codec.factor, multiple)
+        self.canvas = Canvas(self.size, factor, multiple)
         self.spectrum = options.spectrum or self.model.preferred or self.model.spectra[0]
         get_spectrum(self.spectrum)
         if self.spectrum not in self.model.spectra:
@@ -112,7 +117,8 @@ class Restoration:
         self.guidance = make_guidance(guidance, options.strength) if isinstance(guidance, str) else guidance
         self.solver = get_solver(options.solver)
         self.temperature = temperature(self.task.detail if options.detail is None else options.detail)
-        self.lanes = choose_lanes(options.lanes, self.size, self.device)
+        at_once = self.canvas.grid if self.tiling is None else self.tiling.largest(self.canvas.grid)
+        self.lanes = choose_lanes(options.lanes, (at_once[0] * factor, at_once[1] * factor), self.device)
         get_estimator(options.flow)
         if isinstance(options.shot, bool) or not isinstance(options.shot, int) or options.shot < 0:
             raise UserError(f"shot is a whole number from 0 up, got {options.shot!r}")
@@ -308,17 +314,19 @@ class Restoration:
         return told | {"spectrum": torch.tensor(self.model.spectra.index(self.spectrum), device=self.device)}
 
     def network(self) -> Denoiser:
-        """The model's denoiser, its estimates projected towards the input where that is asked for."""
-        codec = self.model.codec
+        """The model's denoiser, in tiles, its estimates projected towards the input where that is asked for."""
+        codec, denoiser = self.model.codec, self.model.denoiser
+        if self.tiling is not None:
+            denoiser = Tiled(denoiser, self.tiling)
         if not self.consistent:
-            return self.model.denoiser
+            return denoiser
         if codec is None:
-            return Consistent(self.model.denoiser, self.task.operator)
+            return Consistent(denoiser, self.task.operator)
         return Consistent(
-            self.model.denoiser,
+            denoiser,
             self.task.operator,
             unit=1.0,
-            codec=PictureCodec(codec.decode, codec.encode),
+            codec=codec,
             levels=some_levels(self.sigmas, PROJECTIONS),
         )
 

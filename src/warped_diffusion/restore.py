@@ -42,6 +42,7 @@ def restore(
     cuts: str | Sequence[int] = "auto",
     shot: int = 0,
     consistency: bool | None = None,
+    tile: int | str = "auto",
     pretrained: PretrainedOptions | None = None,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
@@ -77,6 +78,7 @@ def restore(
         cuts=cuts,
         shot=shot,
         consistency=consistency,
+        tile=tile,
         pretrained=pretrained,
     )
     beyond = [cut for cut in check_cuts(cuts) or () if cut >= len(frames)]

@@ -1,5 +1,8 @@
 """Operators against their adjoints and dense matrices, projections against dense solves and a Gaussian's posterior."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,7 +11,6 @@ from tests.diffusion.toy import ToyDenoiser, randn
 from warped_diffusion.diffusion import (
     AreaAverage,
     Blur,
-    Codec,
     Consistent,
     FrameInput,
     Mask,
@@ -264,6 +266,16 @@ def decode(latents):
     return torch.nn.functional.pixel_shuffle(torch.einsum("ji,bjhw->bihw", MIX, latents) * S / D, 2)
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A codec of those two."""
+
+    decode: Callable[[Tensor], Tensor] = decode
+    encode: Callable[[Tensor], Tensor] = encode
+    factor: int = 2
+    channels: int = 4 * CHANNELS
+
+
 def in_latents(noisy, sigma, condition):
     """The toy denoiser, as a model of latents: its noise is D / S times as large, too."""
     return encode(ToyDenoiser()(decode(noisy), sigma * S / D, condition))
@@ -273,7 +285,7 @@ def in_latents(noisy, sigma, condition):
 def test_with_an_orthogonal_codec_it_is_the_solution_in_pixels(make):
     u, sigma, condition = randn(BATCH, CHANNELS, HEIGHT, WIDTH, seed=0), randn(BATCH, seed=1).exp(), toy_condition()
     pixels = Consistent(ToyDenoiser(), make, noise=0.1, spread=S)(u, sigma, condition)
-    latent = Consistent(in_latents, make, noise=0.1, spread=S, unit=D, codec=Codec(decode, encode))
+    latent = Consistent(in_latents, make, noise=0.1, spread=S, unit=D, codec=Coded())
     found = latent(encode(u), sigma * D / S, condition)
     torch.testing.assert_close(decode(found), pixels, **SOLVED)
 
@@ -289,7 +301,7 @@ def test_levels_say_where_it_acts_item_by_item():
     sigmas = karras_sigmas(7, 0.02, 5.0)
     levels = some_levels(sigmas, 3)
     latent = Consistent(
-        in_latents, lambda c: Mask(1 - c["mask"]), spread=S, unit=D, codec=Codec(counted, encode), levels=levels
+        in_latents, lambda c: Mask(1 - c["mask"]), spread=S, unit=D, codec=Coded(counted), levels=levels
     )
     u, condition = encode(randn(BATCH, CHANNELS, HEIGHT, WIDTH, seed=0)), toy_condition()
     sigma = sigmas[[2, 3, 4]].float().double()  # as a sampler in single precision asks
@@ -309,7 +321,7 @@ def test_a_lossy_codec_does_not_wear_out_an_estimate_that_agrees():
     operator = AreaAverage(4)
     latents = randn(2, 4 * CHANNELS, LOW_HEIGHT, LOW_WIDTH, seed=0)
     y = operator.apply(decode(latents))
-    codec = Codec(decode, lambda x: 0.9 * encode(x))
+    codec = Coded(encode=lambda x: 0.9 * encode(x))
     consistent = Consistent(lambda noisy, sigma, condition: latents, lambda _: operator, codec=codec)
     found = consistent(latents, torch.ones(2, dtype=torch.float64), {"measurement": y})
     torch.testing.assert_close(found, latents, **EXACT)

@@ -1,7 +1,7 @@
 """Sampling with an image diffusion model: noise levels, solvers, guidance and the loop that drives them."""
 
-from warped_diffusion.diffusion.consistency import Codec, Consistent, conjugate_gradients, project, some_levels
-from warped_diffusion.diffusion.contract import Condition, Denoiser
+from warped_diffusion.diffusion.consistency import Consistent, conjugate_gradients, project, some_levels
+from warped_diffusion.diffusion.contract import Codec, Condition, Denoiser
 from warped_diffusion.diffusion.guidance import (
     GUIDANCE,
     DenoisedGuidance,
@@ -14,6 +14,7 @@ from warped_diffusion.diffusion.link import Link
 from warped_diffusion.diffusion.operators import AreaAverage, Blur, Mask, Operator
 from warped_diffusion.diffusion.schedule import karras_sigmas
 from warped_diffusion.diffusion.solvers import SOLVERS, Solver, get_solver
+from warped_diffusion.diffusion.tiles import Tiled, TiledCodec, Tiling, choose_tiling
 from warped_diffusion.diffusion.wavefront import FrameInput, sample
 
 __all__ = [
@@ -34,6 +35,10 @@ __all__ = [
     "NoGuidance",
     "Operator",
     "Solver",
+    "Tiled",
+    "TiledCodec",
+    "Tiling",
+    "choose_tiling",
     "conjugate_gradients",
     "get_solver",
     "karras_sigmas",

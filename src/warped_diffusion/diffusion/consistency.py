@@ -20,12 +20,11 @@ Model, 2023.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from warped_diffusion.diffusion.contract import Condition, Denoiser
+from warped_diffusion.diffusion.contract import Codec, Condition, Denoiser
 from warped_diffusion.diffusion.operators import Operator
 from warped_diffusion.errors import ShapeError, UserError
 
@@ -38,13 +37,6 @@ TOLERANCE = 1e-5
 
 LEVEL_TOLERANCE = 1e-5
 """Relative: levels are listed in double precision and arrive in single."""
-
-
-class Codec(NamedTuple):
-    """Between pictures and latents: decode (B, c, h, w) -> (B, C, H, W) in [-1, 1], and encode back again."""
-
-    decode: Callable[[Tensor], Tensor]
-    encode: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -27,3 +27,25 @@ class Denoiser(Protocol):
         Returns: (B, C, H, W) denoised images.
         """
         ...
+
+
+class Codec(Protocol):
+    """Pictures to latents and back, for models that do not work on pixels. Both ways are the same every time."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell along an axis."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        ...
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], sides multiples of `factor` -> (B, channels, H / factor, W / factor)."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, channels, h, w) -> (B, 3, h factor, w factor) in [-1, 1]."""
+        ...

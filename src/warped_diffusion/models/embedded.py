@@ -20,6 +20,9 @@ SPECTRA = ("white", "squared-exponential")
 PREFERRED = "squared-exponential"
 """At 8x samples under it were 1 dB nearer the truth than under white noise, and steadier (docs/design.md)."""
 
+TILE = 1024
+"""Pixels a side: what frames much larger are cut into. It keeps the largest features within 64 MiB a frame."""
+
 
 class EmbeddedDenoiser(nn.Module):
     r"""An image model that restores what is missing from a base picture c: an enlargement, or a picture with a fill.

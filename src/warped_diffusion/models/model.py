@@ -3,40 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from warped_diffusion.diffusion.contract import Condition, Denoiser
+from warped_diffusion.diffusion.contract import Codec, Condition, Denoiser
 from warped_diffusion.errors import UserError
 from warped_diffusion.models import embedded
 from warped_diffusion.models.precision import best_dtype
 from warped_diffusion.models.pretrained.options import PretrainedOptions
 
 WEIGHTS = Path(__file__).parent / "weights"
-
-
-class Codec(Protocol):
-    """Pictures to latents and back, for models that do not work on pixels. Both ways are the same every time."""
-
-    @property
-    def factor(self) -> int:
-        """Pixels per latent cell along an axis."""
-        ...
-
-    @property
-    def channels(self) -> int:
-        """Of the latents."""
-        ...
-
-    def encode(self, pictures: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], sides multiples of `factor` -> (B, channels, H / factor, W / factor)."""
-        ...
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """(B, channels, h, w) -> (B, 3, h factor, w factor) in [-1, 1]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +32,8 @@ class Model:
         levels: the model's own noise levels, falling to 0, (steps + 1,), given the steps and the (height, width) of
             what is sampled; None if any grid over `sigma_range` will do.
         multiple: what the sides of a restored frame must be multiples of, pixels.
+        tile: pixels a side of the frames that it was made for: much larger ones are cut into tiles of about that side;
+            None for any size.
         sees_input: whether the denoiser's condition tells it of the input; else only data consistency restores.
     """
 
@@ -68,6 +47,7 @@ class Model:
     prepare: Callable[[Condition], Mapping[str, Tensor]] = lambda condition: condition
     levels: Callable[[int, tuple[int, int]], Tensor] | None = None
     multiple: int = 1
+    tile: int | None = None
     sees_input: bool = True
 
 
@@ -77,11 +57,12 @@ def load_model(
     device: torch.device,
     pretrained: PretrainedOptions | None = None,
     scale: int | None = None,
+    tile: int | str = "auto",
 ) -> Model:
     """The model for a task: by name one of `MODELS`, by path a file of embedded weights, or any denoiser as it is.
 
-    A folder in diffusers' format or a hub name, "owner/name", is a pretrained model, for which are `pretrained` and the
-    `scale` of super-resolution.
+    A folder in diffusers' format or a hub name, "owner/name", is a pretrained model, for which are `pretrained`, the
+    `scale` of super-resolution, and the side of the `tile`s, pixels, that its frames are encoded and decoded in.
     Raises: UserError if there is no model of that name, file or folder, or it was trained for another task.
     """
     if isinstance(model, Model):
@@ -96,7 +77,7 @@ def load_model(
         # diffusers takes seconds to import
         from warped_diffusion.models.pretrained.loading import load_pretrained
 
-        return load_pretrained(model, task, device, pretrained, scale)
+        return load_pretrained(model, task, device, pretrained, scale, tile)
     raise UserError(
         f"no model {str(model)!r}: give one of {', '.join(MODELS)}, the path of a .safetensors file or of a folder in "
         "diffusers' format, or a name on the model hub"
@@ -125,7 +106,7 @@ def _from_weights(path: Path, task: str, device: torch.device) -> Model:
     if denoiser.task != task:
         raise UserError(f"{path} was trained for {denoiser.task}, not for {task}: give --task {denoiser.task}")
     sigma_range = denoiser.conditioning.sigma_range
-    return Model(denoiser, embedded.SPECTRA, sigma_range, start, preferred=embedded.PREFERRED)
+    return Model(denoiser, embedded.SPECTRA, sigma_range, start, preferred=embedded.PREFERRED, tile=embedded.TILE)
 
 
 def _embedded_prior(task: str, device: torch.device) -> Model:

@@ -62,5 +62,6 @@ def prior(denoiser: EmbeddedDenoiser) -> Model:
         embedded.SPECTRA,
         lambda _: (PRIOR / 100, PRIOR * 6),
         lambda condition: condition["picture"],
+        tile=embedded.TILE,
         sees_input=False,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from warped_diffusion.diffusion import Codec, TiledCodec, choose_tiling
 from warped_diffusion.errors import UserError
 from warped_diffusion.models.model import Model
 from warped_diffusion.models.pretrained.checkpoint import open_checkpoint
@@ -36,6 +37,7 @@ def load_pretrained(
     device: torch.device,
     options: PretrainedOptions | None = None,
     scale: int | None = None,
+    tile: int | str = "auto",
 ) -> Model:
     """The checkpoint in a folder or of a hub name, with its prompt encoded, ready to sample a task from.
 
@@ -44,12 +46,16 @@ def load_pretrained(
 
     Args:
         scale: the factor of super-resolution, where it is known.
+        tile: side, pixels, of the tiles that frames are encoded and decoded in (see `choose_tiling`).
     Raises: UserError if diffusers is missing, there is no such checkpoint or it holds pickles only, its family is
         unknown here, or its channels do not fit the task.
     """
     options = options or PretrainedOptions()
     pipe, module = open_checkpoint(source, device, options)
-    codec = AutoencoderCodec(pipe.vae)
+    codec: Codec = AutoencoderCodec(pipe.vae)
+    native = _native(module.config, codec.factor)
+    tiling = choose_tiling(tile, native, codec.factor)
+    codec = codec if tiling is None else TiledCodec(codec, tiling)
     _check_trained_task(source, module.config.get("restoration_task"), task)
     labelled = module.config.get("class_embed_type") is not None or bool(module.config.get("num_class_embeds"))
     shown = choose_shown(module.config.in_channels - codec.channels, task, scale, codec, labelled)
@@ -67,6 +73,7 @@ def load_pretrained(
         prepare=shown,
         levels=noise.levels,
         multiple=codec.factor * _stride(module.config),
+        tile=native,
         sees_input=shown is not nothing,
     )
 
@@ -144,6 +151,14 @@ def _stride(config: Any) -> int:
     if "patch_size" in config:
         return config.patch_size
     return 2 ** (len(config.block_out_channels) - 1)
+
+
+def _native(config: Any, factor: int) -> int | None:
+    """Pixels a side that it was trained with, the larger of two that differ; None if it does not say."""
+    side = config.sample_size
+    if side is None:
+        return None
+    return factor * (max(side) if isinstance(side, list | tuple) else side)
 
 
 def _check_trained_task(source: str | Path, trained: str | None, task: str) -> None:

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from warped_diffusion.diffusion.contract import Condition
+from warped_diffusion.diffusion.contract import Codec, Condition
 from warped_diffusion.errors import UserError
-from warped_diffusion.models.pretrained.codec import AutoencoderCodec
 from warped_diffusion.tasks import area_average
 
 
@@ -32,7 +31,7 @@ class MaskedPicture:
     A latent cell is a hole if the pixel in its upper left corner is: those models were trained so.
     """
 
-    codec: AutoencoderCodec
+    codec: Codec
 
     def __call__(self, condition: Condition) -> Mapping[str, Tensor]:
         mask = (condition["mask"] > 0).to(condition["picture"].dtype)
@@ -45,7 +44,7 @@ class MaskedPicture:
 class Enlarged:
     """The latents of the enlarged input, for networks fine-tuned to see it."""
 
-    codec: AutoencoderCodec
+    codec: Codec
 
     def __call__(self, condition: Condition) -> Mapping[str, Tensor]:
         return {"shown": self.codec.encode(condition["picture"].clamp(-1, 1))}
@@ -59,13 +58,13 @@ class Small:
     frequencies.
     """
 
-    codec: AutoencoderCodec
+    codec: Codec
 
     def __call__(self, condition: Condition) -> Mapping[str, Tensor]:
         return {"shown": area_average(condition["picture"], self.codec.factor).clamp(-1, 1)}
 
 
-def choose_shown(extra: int, task: str, scale: int | None, codec: AutoencoderCodec, labelled: bool) -> Shown:
+def choose_shown(extra: int, task: str, scale: int | None, codec: Codec, labelled: bool) -> Shown:
     """What a network with `extra` channels beside the noisy ones sees in a task; `labelled`: it is told a noise level.
 
     Raises: UserError if the channels fit no convention, or the task or its scale does not fit the channels.
