@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, EDMEulerScheduler, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.models.tiny import randn
 from warped_diffusion.errors import UserError
@@ -98,6 +98,21 @@ def test_pickles_are_refused_unless_allowed(part, copy, checkpoint):
     weights.unlink()
     refused("holds weights as pickles, .* convert them to safetensors, or give --allow-pickle", copy)
     assert torch.equal(estimate(copy, allow_pickle=True), estimate(checkpoint("sd")))
+
+
+@pytest.mark.parametrize("kept", [(), ("unet",), ("vae",)], ids=lambda kept: kept or ("none",))
+def test_weights_that_come_in_half_precision_alone_are_found(kept, copy, checkpoint):
+    """As hubs have them, `*.fp16.safetensors`, of all components or of all but one."""
+    half = {}
+    for weights in copy.glob("*/*.safetensors"):
+        half[weights] = {name: value.half() for name, value in load_file(weights).items()}
+        save_file(half[weights], weights.with_suffix(".fp16.safetensors"), {"format": "pt"})
+        if weights.parent.name not in kept:
+            weights.unlink()
+    expected = shutil.copytree(checkpoint("sd"), copy.parent / "rounded")
+    for weights, values in half.items():
+        save_file(values, expected / weights.relative_to(copy), {"format": "pt"})
+    assert torch.equal(estimate(copy), estimate(expected))
 
 
 def test_channels_and_task_are_compared_before_anything_is_sampled(checkpoint):

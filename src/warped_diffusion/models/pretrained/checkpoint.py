@@ -1,7 +1,7 @@
 """A checkpoint in diffusers' format, from a folder or the model hub, as diffusers' own pipeline on its device."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,6 +31,9 @@ TROUBLE = (
     *(SafetensorError, UnpicklingError),
 )
 """What the libraries raise for files that they cannot make sense of."""
+
+HALF = ".fp16"
+"""What the names of weights of half precision say before their last part."""
 
 WAY_OUT = "give a folder in diffusers' format, or a hub name such as stabilityai/stable-diffusion-xl-base-1.0"
 
@@ -119,6 +122,15 @@ def _left_out(index: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _variant(folder: Path, parts: Iterable[str]) -> str | None:
+    """ "fp16" where a component has safetensors of that variant alone, else None, for the plain ones."""
+    for part in set(parts) - set(UNUSED):
+        names = [path.name for path in (folder / part).glob("*.safetensors")]
+        if names and all(HALF in name for name in names):
+            return HALF.strip(".")
+    return None
+
+
 def _assemble(folder: Path, index: Mapping[str, Any], device: torch.device, options: PretrainedOptions) -> Any:
     """The pipeline on its device, evaluating, without gradients of its own."""
     from diffusers import AutoencoderKL, DiffusionPipeline
@@ -129,8 +141,10 @@ def _assemble(folder: Path, index: Mapping[str, Any], device: torch.device, opti
             whole = AutoencoderKL.load_config(folder, subfolder="vae").get("force_upcast", True)
             # An autoencoder that says nothing else overflows in half precision, and bf16 rounds its pictures visibly.
             precision = torch.float32 if whole else dtype
-            vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=precision, use_safetensors=safe)
-            given = _left_out(index) | {"vae": vae, "dtype": dtype, "use_safetensors": safe}
+            given = {"dtype": precision, "use_safetensors": safe, "variant": _variant(folder, ["vae"])}
+            vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **given)
+            given = {"dtype": dtype, "use_safetensors": safe, "variant": _variant(folder, index)}
+            given |= _left_out(index) | {"vae": vae}
             pipe = DiffusionPipeline.from_pretrained(folder, **given)
     except TROUBLE as error:
         raise _cannot_load(folder, error, options) from error
