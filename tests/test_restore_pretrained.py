@@ -11,6 +11,7 @@ from tests.models.pretrained.checkpoints import save_checkpoint
 from tests.test_cli import frames_of, run
 from warped_diffusion.errors import UserError
 from warped_diffusion.models import PretrainedOptions
+from warped_diffusion.models.pretrained.shown import Small
 from warped_diffusion.tasks import enlarge
 from warped_diffusion.video import VideoWriter
 
@@ -49,6 +50,29 @@ def settings(family):
     return {"task": TASKS[family], "flow": "dis"} | (
         {"mask": mask, "dilate": 0, "feather": 0} if inpainting else {"scale": 4 if family == "upscaler" else 2}
     )
+
+
+def test_an_upscaler_is_shown_the_input_to_the_last_digit(monkeypatch, checkpoints):
+    """Continued to the right and below like the frame; read back from the enlargement it would be a little smoother."""
+    height, width = HEIGHT - 1, WIDTH - 1
+    seen, frames = [], clip(1)[..., :height, :width]
+    monkeypatch.setattr(Small, "__call__", spy(Small.__call__, seen))
+    wd.restore(frames, model=checkpoints("upscaler"), steps=1, **settings("upscaler"))
+    size = tuple(seen[-1].shape[-2:])
+    assert size == (HEIGHT, WIDTH)
+    margins = (0, size[1] - width, 0, size[0] - height)
+    assert torch.equal(seen[-1], torch.nn.functional.pad(frames * 2 - 1, margins, mode="replicate"))
+
+
+def spy(function, seen):
+    """`function` of a `Shown`, that also lists what it gave back."""
+
+    def call(*arguments):
+        shown = function(*arguments)
+        seen.append(shown["shown"])
+        return shown
+
+    return call
 
 
 @pytest.mark.parametrize("family", TASKS)

@@ -40,7 +40,7 @@ from warped_diffusion.holes import Hole, Holes, missing
 from warped_diffusion.models import load_model
 from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
 from warped_diffusion.options import Options, check_cuts, choose_device, choose_lanes, temperature
-from warped_diffusion.tasks import Task, composite, make_task
+from warped_diffusion.tasks import SuperResolution, Task, composite, make_task
 
 Progress = Callable[[int], None]
 """Called with the number of denoiser evaluations of single frames that have just been done."""
@@ -94,9 +94,8 @@ class Restoration:
         if motion is not None and motion.size != self.size:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
         self.device = choose_device(options.device)
-        self.model = load_model(
-            options.model, options.task, self.device, options.pretrained, options.scale, options.tile
-        )
+        scale = self.task.scale if isinstance(self.task, SuperResolution) else None
+        self.model = load_model(options.model, options.task, self.device, options.pretrained, scale, options.tile)
         self.consistent = not self.model.sees_input if options.consistency is None else options.consistency
         if not self.model.sees_input and not self.consistent:
             raise UserError(
@@ -304,7 +303,8 @@ class Restoration:
         """The task's condition of one frame, without a batch dimension."""
         batch = self.task.condition(frame[None].to(self.device), missing(hole, self.device))
         condition = {name: value[0] for name, value in batch.items()}
-        return condition | {"measurement": frame.to(self.device) * 2 - 1} if self.consistent else condition
+        measured = {"measurement": frame.to(self.device) * 2 - 1}
+        return condition | measured if self.consistent or self.model.codec is not None else condition
 
     def told(self, condition: Condition) -> Condition:
         """What the model is told of a frame: the task's condition, on the canvas, and the noise's spectrum."""

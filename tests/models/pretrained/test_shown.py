@@ -40,7 +40,10 @@ def test_an_enlargement_is_shown_as_its_latents():
 def test_the_upscaler_is_shown_the_input_itself():
     codec = AutoencoderCodec(vae(levels=3))
     low = smooth(16, 24)
-    shown = Small(codec)(SuperResolution(4).condition(low))["shown"]
+    condition = SuperResolution(4).condition(low)
+    shown = Small(codec)({**condition, "measurement": low * 2 - 1})["shown"]
+    assert torch.equal(shown, low * 2 - 1)
+    shown = Small(codec)(condition)["shown"]
     # what three rounds of back-projection leave, a third of a level of 255
     torch.testing.assert_close(shown, low * 2 - 1, rtol=0, atol=2 / 255 / 3)
 

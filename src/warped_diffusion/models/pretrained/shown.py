@@ -54,14 +54,17 @@ class Enlarged:
 class Small:
     """The input itself, a pixel for each latent cell, as the x4 upscaler takes it. No noise is added to it.
 
-    It is read back from the task's enlargement, of which it is the area average but for what that misses of the highest
-    frequencies.
+    It is the condition's `measurement`. Without one it is read back from the task's enlargement, of which it is the
+    area average but for what that misses of the highest frequencies.
     """
 
     codec: Codec
 
     def __call__(self, condition: Condition) -> Mapping[str, Tensor]:
-        return {"shown": area_average(condition["picture"], self.codec.factor).clamp(-1, 1)}
+        small = condition.get("measurement")
+        if small is None:
+            small = area_average(condition["picture"], self.codec.factor)
+        return {"shown": small.clamp(-1, 1)}
 
 
 def choose_shown(extra: int, task: str, scale: int | None, codec: Codec, labelled: bool) -> Shown:
