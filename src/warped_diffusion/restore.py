@@ -13,6 +13,7 @@ from warped_diffusion.diffusion.contract import Denoiser
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow import Motion
 from warped_diffusion.holes import Holes
+from warped_diffusion.memory import loading, sampling
 from warped_diffusion.models import Model, PretrainedOptions
 from warped_diffusion.options import Options, check_cuts
 from warped_diffusion.restoration import Progress, Restoration
@@ -108,14 +109,16 @@ def restore_stream(
         masks: for tasks that take one: a tensor for all frames, or an iterable of one for each, asked for as the frames
             are; (1, h, w) or (h, w), as in `restore`.
     Returns: an iterator of (3, H', W') in [0, 1] on the CPU, one for each frame, in order.
-    Raises: as `restore`; a wrong option at once, a wrong frame when it is reached.
+    Raises: as `restore`; a wrong option at once, a wrong frame when it is reached, and UserError where a GPU's memory
+        does not suffice.
     """
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         return iter(())
     size = (first.shape[-2], first.shape[-1])
-    restoration = Restoration(options, size, motion)
+    with loading(options):
+        restoration = Restoration(options, size, motion)
     if restoration.task.takes_mask and masks is None:
         raise UserError(f"{options.task} needs a mask, 1 where the frame is to be filled in: give one")
     if not restoration.task.takes_mask and masks is not None:
@@ -123,7 +126,7 @@ def restore_stream(
     if not restoration.task.takes_mask and (options.dilate, options.feather) != (None, None):
         raise UserError(f"task {options.task!r} takes no mask: leave out what is to be done to its rim")
     holes = None if masks is None else Holes(masks, size, *options.rim)
-    return restoration.run(chain([first], frames), holes, progress)
+    return sampling(restoration.run(chain([first], frames), holes, progress), options, restoration.lanes)
 
 
 def _of_frames(mask: Tensor, count: int) -> Tensor | list[Tensor]:

@@ -73,7 +73,7 @@ def load_model(
         return MODELS[str(model)](task, device)
     if Path(model).is_file():
         return _from_weights(Path(model), task, device)
-    if _is_checkpoint(model):
+    if is_checkpoint(model):
         # diffusers takes seconds to import
         from warped_diffusion.models.pretrained.loading import load_pretrained
 
@@ -84,8 +84,10 @@ def load_model(
     )
 
 
-def _is_checkpoint(model: str | Path) -> bool:
-    """Whether it is a folder, or has the form of a hub name: "owner/name", and no folder "owner" here."""
+def is_checkpoint(model: object) -> bool:
+    """Whether a pretrained model is meant: a folder, or the form of a hub name, "owner/name", and no folder here."""
+    if not isinstance(model, str | Path):
+        return False
     parts = str(model).split("/")
     hub = isinstance(model, str) and len(parts) == 2 and all(part.strip(".~") for part in parts)
     return Path(model).is_dir() or (hub and not Path(parts[0]).exists() and not parts[1].endswith(".safetensors"))
