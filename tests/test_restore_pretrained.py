@@ -175,6 +175,14 @@ def test_text_to_image_models_restore_by_consistency(checkpoints, family):
     assert (wd.degrade(restored, scale=2) - frames).square().mean().sqrt() < AGREES
 
 
+def test_text_to_image_models_deblur(checkpoints):
+    """As far as the input's noise goes: nothing is held to the last digit."""
+    frames = wd.degrade(clip(2), "deblurring")
+    restored = wd.restore(frames, "deblurring", model=checkpoints("sd"), steps=4, flow="dis")
+    assert restored.shape == frames.shape
+    assert (wd.degrade(restored, "deblurring") - frames).square().mean().sqrt() < 2 * AGREES
+
+
 @pytest.mark.parametrize("task", ["super-resolution", "inpainting"])
 def test_a_model_of_pictures_restores_by_consistency(task):
     """The embedded network without its condition, frames that its canvas has to be made larger for."""

@@ -12,6 +12,7 @@ from warped_diffusion.tasks import (
     TASKS,
     TOLERANCE,
     CleanUp,
+    Deblurring,
     Inpainting,
     SuperResolution,
     area_average,
@@ -53,7 +54,7 @@ def test_area_average_takes_any_leading_dimensions():
 def test_operators_are_the_degradations():
     """In model units; clean-up has none."""
     x, mask = pictures(2, 3, 8, 16), (pictures(2, 1, 8, 16, seed=1) > 0.6).float()
-    for task, holes in ((SuperResolution(4), None), (Inpainting(), mask)):
+    for task, holes in ((SuperResolution(4), None), (Inpainting(), mask), (Deblurring(1.2), None)):
         low = task.degrade(x, holes)
         measured = task.operator(task.condition(low, holes)).apply(x * 2 - 1)
         known = 1 - mask if holes is not None else torch.ones(())
@@ -107,7 +108,9 @@ def test_a_scale_that_cannot_be_done_is_one_sentence(scale):
 
 
 def test_an_unknown_task_names_those_there_are():
-    with pytest.raises(UserError, match="task is one of super-resolution, inpainting, clean-up, got 'colourise'"):
+    with pytest.raises(
+        UserError, match="task is one of super-resolution, inpainting, clean-up, deblurring, got 'colourise'"
+    ):
         make_task("colourise", scale=4)
 
 
@@ -235,7 +238,7 @@ def test_the_composite_is_exact_at_both_ends():
 def test_a_task_takes_a_mask_or_refuses_it():
     picture, mask = pictures(1, 3, 16, 24), torch.ones(1, 1, 16, 24)
     takes = {name: kind.takes_mask for name, kind in TASKS.items()}
-    assert takes == {"super-resolution": False, "inpainting": True, "clean-up": False}
+    assert takes == {"super-resolution": False, "inpainting": True, "clean-up": False, "deblurring": False}
     sr, inpainting = make_task("super-resolution"), make_task("inpainting")
     for call in (make_task("clean-up").degrade, make_task("clean-up").condition):
         with pytest.raises(UserError, match="task 'clean-up' takes no mask: leave it out"):
@@ -328,3 +331,52 @@ def test_a_cleaned_frame_may_differ_from_its_input_in_all_but_its_coarse_means(s
     torch.testing.assert_close(task.agree(rough, condition), rough)
     torch.testing.assert_close(task.agree(base + 0.1, condition), base + 0.1)  # as noise and coding may
     torch.testing.assert_close(task.agree(base - 0.5, condition), base - CleanUp.TOLERANCE, rtol=0, atol=1e-5)
+
+
+def test_deblurring_undoes_a_gaussian_of_its_width():
+    """A wave of k rad/px keeps exp(-k^2 b^2 / 2) of its height, away from the edges; the size stays."""
+    blur, k = 1.3, 0.8
+    wave = 0.5 + 0.4 * torch.cos(k * torch.arange(64.0)).expand(1, 2, 3, 40, 64)
+    blurred = degrade(wave, "deblurring", blur=blur)
+    assert blurred.shape == wave.shape
+    inner = slice(6, -6)
+    kept = torch.exp(torch.tensor(-(k**2) * blur**2 / 2))
+    expected = 0.5 + kept * (wave - 0.5)
+    torch.testing.assert_close(blurred[..., inner], expected[..., inner], rtol=0, atol=1e-4)  # cut at four deviations
+    assert torch.equal(degrade(wave, "deblurring"), Deblurring(1.5).degrade(wave))
+
+
+def test_deblurrings_condition_is_the_input_and_its_width():
+    task, picture = make_task("deblurring", blur=2.5), pictures(2, 3, 17, 25)
+    assert task.output_size((17, 25)) == (17, 25)
+    condition = task.condition(picture)
+    assert torch.equal(condition["picture"], picture * 2 - 1)
+    assert condition["blur"].tolist() == [2.5, 2.5]
+    assert task.noise > 0
+    for call in (task.degrade, task.condition):
+        with pytest.raises(UserError, match="task 'deblurring' takes no mask"):
+            call(picture, picture[:, :1])
+
+
+def test_a_deblurred_frame_may_differ_from_its_input_where_the_blur_took_all():
+    task, truth = Deblurring(2.0), enlarge(pictures(1, 3, 8, 10), (32, 40))
+    condition = task.condition(task.degrade(truth))
+    truth = truth * 2 - 1
+    chequer = 1 - 2 * ((torch.arange(32)[:, None] + torch.arange(40)) % 2).float()  # which the blur takes away
+    torch.testing.assert_close(task.agree(truth + 0.3 * chequer, condition), truth + 0.3 * chequer, rtol=0, atol=1e-4)
+    torch.testing.assert_close(task.agree(truth + 0.02, condition), truth + 0.02)  # within rounding and coding
+    torch.testing.assert_close(task.agree(truth - 0.4, condition), truth - Deblurring.TOLERANCE, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("blur", [0, -1.0, float("nan"), float("inf"), "wide"])
+def test_a_blur_that_cannot_be_is_one_sentence(blur):
+    with pytest.raises(UserError, match="the blur is the deviation of a Gaussian in pixels, above 0, got"):
+        degrade(pictures(1, 3, 32, 32), "deblurring", blur=blur)
+
+
+def test_a_blur_is_refused_by_tasks_that_have_none():
+    for name in TASKS.keys() - {"deblurring"}:
+        with pytest.raises(UserError, match=f"task '{name}' has no blur, got 1.5: leave it out"):
+            make_task(name, blur=1.5)
+    with pytest.raises(UserError, match="task 'deblurring' keeps the frame's size and has no scale, got 4"):
+        make_task("deblurring", scale=4)

@@ -19,6 +19,10 @@ Scale = Annotated[
     int | None,
     typer.Option(help="Factor between the small and the large clip, 2 to 8.", show_default="4 for super-resolution"),
 ]
+Blur = Annotated[
+    float | None,
+    typer.Option(help="Deviation of the blur in pixels.", show_default="1.5 for deblurring"),
+]
 Range = Annotated[str, typer.Option("--range", metavar="START:END", help="Frames START up to, not including, END.")]
 
 Mask = Annotated[
@@ -39,6 +43,7 @@ def restore(
     output: Annotated[Path, typer.Argument(help="The restored clip.")],
     task: Task = "super-resolution",
     scale: Scale = None,
+    blur: Blur = None,
     model: Annotated[
         str,
         typer.Option(
@@ -133,6 +138,7 @@ def restore(
     options = Options(
         task=task,
         scale=scale,
+        blur=blur,
         model=model,
         noise=noise,
         spectrum=spectrum,
@@ -181,6 +187,7 @@ def degrade(
     output: Annotated[Path, typer.Argument(help="The degraded clip.")],
     task: Task = "super-resolution",
     scale: Scale = None,
+    blur: Blur = None,
     frames: Range = ":",
     mask: Mask = None,
     mask_box: MaskBox = None,
@@ -190,7 +197,7 @@ def degrade(
     from warped_diffusion.restore_video import degrade_video
 
     box = _four(mask_box, "--mask-box")
-    warning = degrade_video(input, output, task, scale, _range(frames), overwrite, mask, box)
+    warning = degrade_video(input, output, task, scale, _range(frames), overwrite, mask, box, blur)
     if warning:
         talk.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     print(output)

@@ -45,6 +45,7 @@ class Options:
             that a model never trained for the task restores; None for where the model is not told of the input.
         tile: side, pixels, of the tiles that larger frames are restored in, "none", or "auto" for the model's own.
         pretrained: prompt, precision and off-loading of a pretrained model; None for its defaults.
+        blur: deviation in pixels of the Gaussian that deblurring undoes; None for 1.5, or for a task that has none.
         dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
         feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
     """
@@ -71,6 +72,7 @@ class Options:
     consistency: bool | None = None
     tile: int | str = "auto"
     pretrained: PretrainedOptions | None = None
+    blur: float | None = None
 
     @property
     def rim(self) -> tuple[int, int]:

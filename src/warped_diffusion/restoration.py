@@ -48,6 +48,9 @@ Progress = Callable[[int], None]
 PROJECTIONS = 5
 """Of a latent model's steps, so many decode, project and encode its estimates; the last one always does."""
 
+LOSSY = 0.1
+"""The noise level at which as much of a picture is open as after decoding: an error of 0.05, model units, 32 dB."""
+
 ENOUGH = 0.5
 """How far a pixel's motion must be trusted for its noise to follow in full: a little doubt is no reason to flicker."""
 
@@ -89,7 +92,7 @@ class Restoration:
 
     def __init__(self, options: Options, size: tuple[int, int], motion: Motion | None) -> None:
         self.options, self.input_size, self.motion = options, size, motion
-        self.task: Task = make_task(options.task, scale=options.scale)
+        self.task: Task = make_task(options.task, options.scale, options.blur)
         self.size = self.task.output_size(size)
         if motion is not None and motion.size != self.size:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
@@ -104,7 +107,8 @@ class Restoration:
             )
         codec, multiple = self.model.codec, self.model.multiple
         factor = 1 if codec is None else codec.factor
-        self.tiling = choose_tiling(options.tile, self.model.tile, factor)
+        tiling = choose_tiling(options.tile, self.model.tile, factor)
+        self.denoiser = self.model.denoiser if tiling is None else Tiled(self.model.denoiser, tiling)
         if self.consistent:
             multiple = math.lcm(multiple, self.size[0] // size[0])
         self.canvas = Canvas(self.size, factor, multiple)
@@ -116,7 +120,7 @@ class Restoration:
         self.guidance = make_guidance(guidance, options.strength) if isinstance(guidance, str) else guidance
         self.solver = get_solver(options.solver)
         self.temperature = temperature(self.task.detail if options.detail is None else options.detail)
-        at_once = self.canvas.grid if self.tiling is None else self.tiling.largest(self.canvas.grid)
+        at_once = self.canvas.grid if tiling is None else tiling.largest(self.canvas.grid)
         self.lanes = choose_lanes(options.lanes, (at_once[0] * factor, at_once[1] * factor), self.device)
         get_estimator(options.flow)
         if isinstance(options.shot, bool) or not isinstance(options.shot, int) or options.shot < 0:
@@ -128,13 +132,14 @@ class Restoration:
         self.sigmas = self.noise_levels(self.told(example))
         if self.consistent:
             self.task.operator(example)  # tells of a task that is not linear
+        self.projection = self.consistency() if self.consistent else None
         # Frames that are being restored, with their holes and conditions.
         self.waiting: deque[tuple[Tensor, Hole | None, Condition]] = deque()
         # Where frames that may be linked to are no estimate; only of those with holes.
         self.true: dict[int, Tensor] = {}
 
     def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
-        network = self.network()
+        network: Denoiser = self.projection or self.denoiser
 
         def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
             denoised = network(noisy, sigma, condition)
@@ -150,8 +155,10 @@ class Restoration:
         frame, hole, condition = self.waiting.popleft()
         batch, state = {name: value[None] for name, value in condition.items()}, state[None]
         state = self.canvas.cropped(state if self.model.codec is None else self.model.codec.decode(state))
-        if self.consistent:
-            state = project(state, batch["measurement"], self.task.operator(batch), state.new_zeros(1))
+        if self.projection is not None:
+            open_at = float(self.sigmas[-2]) if self.model.codec is None else max(float(self.sigmas[-2]), LOSSY)
+            ratio = self.projection.ratio(state.new_tensor([open_at]))
+            state = project(state, batch["measurement"], self.task.operator(batch), ratio)
         state = self.task.agree(state, batch)[0]
         restored = ((state + 1) / 2).clamp(0, 1).cpu()
         return restored if hole is None else composite(frame, restored, hole.alpha)
@@ -313,22 +320,13 @@ class Restoration:
         told = {name: value[0] for name, value in ({**batch, **prepared} if self.consistent else prepared).items()}
         return told | {"spectrum": torch.tensor(self.model.spectra.index(self.spectrum), device=self.device)}
 
-    def network(self) -> Denoiser:
-        """The model's denoiser, in tiles, its estimates projected towards the input where that is asked for."""
-        codec, denoiser = self.model.codec, self.model.denoiser
-        if self.tiling is not None:
-            denoiser = Tiled(denoiser, self.tiling)
-        if not self.consistent:
-            return denoiser
+    def consistency(self) -> Consistent:
+        """The denoiser, its estimates projected towards the input."""
+        codec, noise = self.model.codec, self.task.noise
         if codec is None:
-            return Consistent(denoiser, self.task.operator)
-        return Consistent(
-            denoiser,
-            self.task.operator,
-            unit=1.0,
-            codec=codec,
-            levels=some_levels(self.sigmas, PROJECTIONS),
-        )
+            return Consistent(self.denoiser, self.task.operator, noise)
+        levels = some_levels(self.sigmas, PROJECTIONS)
+        return Consistent(self.denoiser, self.task.operator, noise, unit=1.0, codec=codec, levels=levels)
 
     def noise_levels(self, told: Condition) -> Tensor | Sequence[float]:
         """The model's own noise levels, or else a grid over the range that it works in."""

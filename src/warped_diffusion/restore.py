@@ -45,6 +45,7 @@ def restore(
     consistency: bool | None = None,
     tile: int | str = "auto",
     pretrained: PretrainedOptions | None = None,
+    blur: float | None = None,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
 
@@ -81,6 +82,7 @@ def restore(
         consistency=consistency,
         tile=tile,
         pretrained=pretrained,
+        blur=blur,
     )
     beyond = [cut for cut in check_cuts(cuts) or () if cut >= len(frames)]
     if beyond:

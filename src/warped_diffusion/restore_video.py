@@ -67,7 +67,7 @@ def restore_video(
         options = replace(options, cuts=_within(options.cuts, reader))
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
         clock = Clock(restore_masked(video, options, progress))
-        size = make_task(options.task, scale=options.scale).output_size(video.size)
+        size = make_task(options.task, options.scale, options.blur).output_size(video.size)
         writer = stack.enter_context(VideoWriter(target, reader, size, overwrite=overwrite))
         comparison = None
         if compare is not None:
@@ -103,12 +103,13 @@ def degrade_video(
     overwrite: bool = False,
     mask: str | Path | None = None,
     mask_box: Box | None = None,
+    blur: float | None = None,
 ) -> str | None:
     """Write the clip as the task's inputs look; returns a warning if it could not be read to its end.
 
     Raises: UserError as `restore_video`.
     """
-    worker = make_task(task, scale=scale)
+    worker = make_task(task, scale, blur)
     with ExitStack() as stack:
         video = open_masked(source, bounds, MaskSource(mask, mask_box), 0, stack)
         empty = torch.zeros(1, *video.size)

@@ -62,3 +62,13 @@ def test_a_few_steps_agree_with_the_input_and_make_pictures(task):
     gap = task.degrade(restored, mask) - given
     assert gap.abs().max() < 1e-5  # rounding in single precision
     assert psnr(restored, picture) > 25
+
+
+def test_sampling_begins_lower_where_the_input_is_near_the_truth():
+    """Blurred pictures: from the wider blur higher, never beyond where nothing is known, and always above the end."""
+    model = prior(tiny_denoiser())
+    low, high = model.sigma_range({})
+    ends = [model.sigma_range({"blur": torch.tensor([blur])})[1] for blur in (1e-4, 0.5, 1.5, 6.0, 1e6)]
+    assert all(low < end <= high for end in ends)
+    assert ends == sorted(ends)
+    assert ends[2] < high / 10

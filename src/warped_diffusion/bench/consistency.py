@@ -16,7 +16,6 @@ from torch import Tensor
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark
 from warped_diffusion.bench.posterior import Effort, Figure, asked, held_out, mean, ratio, tile
 from warped_diffusion.diffusion import (
-    Blur,
     Condition,
     Consistent,
     FrameInput,
@@ -34,14 +33,12 @@ from warped_diffusion.models.model import WEIGHTS
 from warped_diffusion.models.precision import best_dtype
 from warped_diffusion.models.prior import prior
 from warped_diffusion.noise import grid_noise
-from warped_diffusion.tasks import Inpainting, SuperResolution, enlarge
+from warped_diffusion.tasks import Deblurring, Inpainting, SuperResolution, enlarge
 
 SIDE, STEPS, SOLVER, LANES = 128, 30, "dpmpp-2m", 8
 SHOWN = 3  # rows of consistency.png for every task
 SCALE = 4
-BLUR = Blur(1.5)
-NOISE = 2 / 255
-"""Deviation of the blurred pictures' noise, model units: one level of 255."""
+DEBLURRING = Deblurring()
 
 
 @dataclass(frozen=True)
@@ -87,9 +84,10 @@ def holed(pictures: Tensor, seed: int) -> Condition:
 
 
 def blurred(pictures: Tensor, seed: int) -> Condition:
-    clean = BLUR.apply(pictures * 2 - 1)
-    measured = clean + NOISE * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
-    return {"picture": measured, "measurement": measured}
+    """With white noise of the deviation that the task reckons with."""
+    noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(seed))
+    given = DEBLURRING.degrade(pictures) + DEBLURRING.noise / 2 * noise
+    return {**DEBLURRING.condition(given), "measurement": given * 2 - 1}
 
 
 CASES: Mapping[str, Case] = {
@@ -101,7 +99,9 @@ CASES: Mapping[str, Case] = {
         bounds={**ASKED, UNDER: (-inf, 2.5)},
     ),
     "inpainting": Case("inpainting", holed, Inpainting().operator, "smooth fill", bounds=ASKED),
-    f"deblurring {BLUR.deviation} px": Case("super-resolution", blurred, lambda _: BLUR, "input", NOISE),
+    f"deblurring {DEBLURRING.blur} px": Case(
+        "super-resolution", blurred, DEBLURRING.operator, "input", DEBLURRING.noise
+    ),
 }
 
 
@@ -195,8 +195,8 @@ def notes(names: Sequence[str], steps: int) -> list[str]:
         f"the embedded network with its condition dropped, that of super-resolution, or of inpainting for inpainting; "
         f"{steps} {SOLVER} steps, projected at each, one sample a picture, clipped to [0, 1]",
         "inpainting: PSNR and high frequencies in the holes alone, RMSE outside",
-        f"deblurring: a Gaussian of {BLUR.deviation} px, then white noise of {NOISE * 255 / 2:g} level of 255, an RMSE "
-        f"of {NOISE / 2:.4f}",
+        f"deblurring: a Gaussian of {DEBLURRING.blur} px, then white noise of {DEBLURRING.noise * 255 / 2:g} level of "
+        f"255, an RMSE of {DEBLURRING.noise / 2:.4f}",
     ]
 
 

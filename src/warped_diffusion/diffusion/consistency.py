@@ -99,11 +99,14 @@ class Consistent:
         levels = torch.tensor(self.levels, dtype=sigma.dtype, device=sigma.device)
         return torch.isclose(sigma[:, None], levels, rtol=LEVEL_TOLERANCE, atol=0).any(1)
 
+    def ratio(self, sigma: Tensor) -> Tensor:
+        """(B,) s_y^2 / r^2 of estimates at those noise levels."""
+        unit = self.spread if self.unit is None else self.unit
+        return self.noise**2 / self.spread**2 * (1 + (unit / sigma) ** 2)
+
     def corrected(self, denoised: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Estimates, in the denoiser's own space, that agree."""
-        unit = self.spread if self.unit is None else self.unit
-        ratio = self.noise**2 / self.spread**2 * (1 + (unit / sigma) ** 2)
-        operator, measured = self.operator(condition), condition["measurement"]
+        ratio, operator, measured = self.ratio(sigma), self.operator(condition), condition["measurement"]
         if self.codec is None:
             return project(denoised, measured, operator, ratio)
         pictures = self.codec.decode(denoised)

@@ -15,6 +15,9 @@ from warped_diffusion.models.pretrained.options import PretrainedOptions
 
 WEIGHTS = Path(__file__).parent / "weights"
 
+BY_PRIOR = ("deblurring",)
+"""Tasks that no embedded network was trained for and that the embedded prior does by data consistency."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -94,6 +97,8 @@ def is_checkpoint(model: object) -> bool:
 
 
 def _embedded(task: str, device: torch.device) -> Model:
+    if task in BY_PRIOR:
+        return _embedded_prior(task, device)
     path = WEIGHTS / f"{task}.safetensors"
     if not path.is_file():
         raise UserError(f"there is no embedded model for the task {task!r}: give --model a path")

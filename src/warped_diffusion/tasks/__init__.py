@@ -5,6 +5,7 @@ that a denoiser takes. Training and inference draw both from here.
 """
 
 from warped_diffusion.tasks.clean_up import CleanUp
+from warped_diffusion.tasks.deblurring import Deblurring
 from warped_diffusion.tasks.fill import composite, smooth_fill
 from warped_diffusion.tasks.inpainting import Inpainting
 from warped_diffusion.tasks.registry import TASKS, degrade, make_task
@@ -16,6 +17,7 @@ __all__ = [
     "TASKS",
     "TOLERANCE",
     "CleanUp",
+    "Deblurring",
     "Inpainting",
     "SuperResolution",
     "Task",

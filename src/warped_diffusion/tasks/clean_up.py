@@ -25,6 +25,7 @@ class CleanUp:
     takes_mask: ClassVar[bool] = False
     # What was spoilt is mostly smooth. A whole sample leaves grain there that the original does not have.
     detail: ClassVar[float] = 0.7
+    noise: ClassVar[float] = 0.0
 
     NOISE: ClassVar[float] = 15 / 255
     QUALITY: ClassVar[int] = 30

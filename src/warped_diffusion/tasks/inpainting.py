@@ -22,6 +22,7 @@ class Inpainting:
     # A video frame is softer than the photographs that the network learned from, and a fill must not stand out. Its
     # high-frequency energy is .5 to 1.4 times that of what the hole covers in the sample clip, and 1.3 to 2.8 with 1.
     detail: ClassVar[float] = 0.8
+    noise: ClassVar[float] = 0.0
 
     def degrade(self, pictures: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mid grey in the holes; the mask is broadcast over leading dimensions."""

@@ -33,6 +33,7 @@ class SuperResolution:
     name: ClassVar[str] = "super-resolution"
     takes_mask: ClassVar[bool] = False
     detail: ClassVar[float] = 1.0
+    noise: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         if self.scale not in range(2, 9):

@@ -27,6 +27,11 @@ class Task(Protocol):
         """How much detail is made up where nothing else is said, 0 to 1 (see `restoration.Options`)."""
         ...
 
+    @property
+    def noise(self) -> float:
+        """Deviation of the noise that a measurement has beside `operator`, model units; 0 where it is met exactly."""
+        ...
+
     def degrade(self, pictures: Tensor, mask: Tensor | None = None) -> Tensor:
         """(..., 3, H, W) in [0, 1] -> (..., 3, h, w): what the task's inputs look like."""
         ...
