@@ -36,13 +36,13 @@ def test_while_sampling_the_frames_before_are_given_and_then_one_sentence():
     stream = restore_stream(iter(FRAMES), options(model=short_of(3 * STEPS), lanes=1))
     frames = [next(stream) for _ in range(3)]
     assert torch.stack(frames).shape == (3, 3, 16, 16)
-    message = r"too small to restore these frames \(CUDA out of memory. Tried to allocate 2.00 GiB\): give --tile$"
+    message = r"too small to restore these frames \(CUDA out of memory. Tried to allocate 2.00 GiB\): give --tile 512$"
     with pytest.raises(UserError, match=message):
         next(stream)
 
 
 def test_fewer_lanes_are_named_where_there_are_several_and_cheaper_guidance():
-    with pytest.raises(UserError, match=r"give --lanes 1, not 4, or --guidance denoised or --tile$"):
+    with pytest.raises(UserError, match=r"give --lanes 1, not 4, or --guidance denoised or --tile 512$"):
         wd.restore(FRAMES, scale=2, model=short_of(0), lanes=4, guidance="network", device="cpu", cuts="none")
 
 

@@ -135,7 +135,7 @@ def test_network_guidance_runs_in_latent_space(checkpoints):
 WHOLE = 0.05
 """Root mean square, in [0, 1], between a frame in tiles and whole, for networks that look at all of it.
 
-They normalise over what they see and attend to it, and are told its size. Another seed changes these frames by .14 to .16.
+They normalise over what they see and attend to it, and are told its size. Another seed makes .14 to .16.
 """
 
 

@@ -10,6 +10,9 @@ from warped_diffusion.errors import UserError
 from warped_diffusion.models import PretrainedOptions, is_checkpoint
 from warped_diffusion.options import Options
 
+TILE = 512
+"""Pixels a side: what is proposed first."""
+
 
 @contextmanager
 def loading(options: Options) -> Iterator[None]:
@@ -24,7 +27,8 @@ def sampling(frames: Iterator[Tensor], options: Options, lanes: int) -> Iterator
     """The frames as they are sampled, `lanes` at a time.   Raises: UserError where memory does not suffice."""
     ways = [f"--lanes 1, not {lanes},"] if lanes > 1 else []
     ways += ["--guidance denoised"] if options.guidance == "network" else []
-    ways += ["--tile", *_of_the_model(options)]
+    smaller = options.tile // 2 if isinstance(options.tile, int) else TILE
+    ways += [f"--tile {smaller}", *_of_the_model(options)]
     try:
         yield from frames
     except torch.OutOfMemoryError as error:

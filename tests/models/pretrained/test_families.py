@@ -23,7 +23,7 @@ SAME = {"rtol": 0, "atol": 1e-4}
 
 def load(folder, family: str, **options) -> Model:
     task = "inpainting" if "inpainting" in family else "super-resolution"
-    return load_model(folder, task, CPU, PretrainedOptions(PROMPT, NEGATIVE, **options))
+    return load_model(folder, task, CPU, PretrainedOptions(PROMPT, NEGATIVE, **options), tile="none")
 
 
 def pipeline(folder, family: str) -> DiffusionPipeline:
