@@ -30,7 +30,7 @@ def copy(checkpoint, tmp_path):
 
 
 def load(folder, task="super-resolution", **options):
-    return load_model(folder, task, CPU, PretrainedOptions(**options))
+    return load_model(folder, task, CPU, PretrainedOptions(**options), tile="none")
 
 
 @torch.no_grad()
