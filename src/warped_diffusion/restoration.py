@@ -3,7 +3,6 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,6 @@ from warped_diffusion.canvas import Canvas
 from warped_diffusion.diffusion import (
     Consistent,
     FrameInput,
-    Link,
     Tiled,
     choose_tiling,
     get_solver,
@@ -24,12 +22,11 @@ from warped_diffusion.diffusion import (
     some_levels,
 )
 from warped_diffusion.diffusion.contract import Condition, Denoiser
+from warped_diffusion.diffusion.links import Links
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.estimators import CutDetector, estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (
-    KeyFrames,
     Motion,
-    Warp,
     agreement,
     compose,
     identity_map,
@@ -135,8 +132,6 @@ class Restoration:
         self.projection = self.consistency() if self.consistent else None
         # Frames that are being restored, with their holes and conditions.
         self.waiting: deque[tuple[Tensor, Hole | None, Condition]] = deque()
-        # Where frames that may be linked to are no estimate; only of those with holes.
-        self.true: dict[int, Tensor] = {}
 
     def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
         network: Denoiser = self.projection or self.denoiser
@@ -155,17 +150,24 @@ class Restoration:
         frame, hole, condition = self.waiting.popleft()
         batch, state = {name: value[None] for name, value in condition.items()}, state[None]
         state = self.canvas.cropped(state if self.model.codec is None else self.model.codec.decode(state))
-        if self.projection is not None:
-            open_at = float(self.sigmas[-2]) if self.model.codec is None else max(float(self.sigmas[-2]), LOSSY)
-            ratio = self.projection.ratio(state.new_tensor([open_at]))
-            state = project(state, batch["measurement"], self.task.operator(batch), ratio)
-        state = self.task.agree(state, batch)[0]
+        state = self.held(state, batch)[0]
         restored = ((state + 1) / 2).clamp(0, 1).cpu()
         return restored if hole is None else composite(frame, restored, hole.alpha)
 
+    def held(self, pictures: Tensor, batch: Condition) -> Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1], changed as far as they contradict the input."""
+        if self.projection is not None:
+            last = float(self.sigmas[-2])
+            open_at = last if self.model.codec is None else max(last, LOSSY)
+            ratio = self.projection.ratio(pictures.new_tensor([open_at]))
+            pictures = project(pictures, batch["measurement"], self.task.operator(batch), ratio)
+        return self.task.agree(pictures, batch)
+
     def inputs(self, frames: Iterable[Tensor], holes: Holes | None) -> Iterator[FrameInput]:
         """What the sampler needs of each frame, made when a lane is free for it."""
-        keys, previous, shot, index = KeyFrames(), None, self.first_shot, -1
+        ties = Links(self.guidance, self.canvas.grid, self.device)
+        previous: Seen | None = None
+        shot, index = self.first_shot, -1
         begins = self.cut_finder()
         for index, frame in enumerate(frame.cpu() for frame in frames):
             if tuple(frame.shape) != (3, *self.input_size):
@@ -176,35 +178,18 @@ class Restoration:
             seen = Seen(frame, hole)
             if hole is not None:
                 seen = Seen(((condition["picture"] + 1) / 2).clamp(0, 1).to(frame), hole)
-            links: tuple[Link, ...] = ()
-            step = None
             if begins(index, seen.picture):
                 shot, previous = self.shot(shot.number + 1, index), None
-            if self.needs_motion and index > 0:
-                if previous is None:
-                    keys.begin_shot()
-                else:
-                    step = self.on_canvas(self.step(index, previous, seen))
-                    links = self.links(index, step, keys, hole)
+            moved = self.step(index, previous, seen) if self.needs_motion and previous is not None else None
+            step = None if moved is None else self.on_canvas(moved)
+            links = ties.advance(step, None if hole is None else self.covered(hole))
             noise = self.temperature * shot.noise(index, step).to(self.device)
-            is_key = keys.key_index == index
-            self.remember(index, keys.key_index, hole, links)
             self.waiting.append((frame, hole, condition))
             told = self.told(condition)
-            yield FrameInput(noise, told, links, self.model.start(told), is_key)
+            yield FrameInput(noise, told, links, self.model.start(told), ties.key_index == index)
             previous = seen
         if holes is not None:
             holes.finish(index + 1)
-
-    def remember(self, index: int, key: int, hole: Hole | None, links: tuple[Link, ...]) -> None:
-        """Where this frame will be the truth: outside of its hole, and in it what truth its links bring."""
-        if hole is None:
-            return
-        made_up = self.covered(hole)
-        for link in links:
-            if link.sure is not None:
-                made_up = made_up * (1 - link.sure * min(1.0, self.guidance.strength))
-        self.true = {i: true for i, true in self.true.items() if i == key} | {index: 1 - made_up}
 
     @property
     def needs_motion(self) -> bool:
@@ -282,29 +267,6 @@ class Restoration:
         seen = seen if left is None else torch.maximum(seen, left)
         came_from = came_from if came is None else torch.maximum(came_from, came)
         return step._replace(visible=step.visible * seen, known=step.known * came_from)
-
-    def links(self, index: int, step: Step, keys: KeyFrames, hole: Hole | None) -> tuple[Link, ...]:
-        """The frame's ties to its anchors, those of them that the guidance asks for."""
-        key = keys.advance(*step)
-        weights = self.guidance.anchors
-        links = []
-        if "previous" in weights:
-            links.append(self.link(index - 1, step.forward, step.visible, step.known, weights["previous"], hole))
-        if "key" in weights:
-            if key.is_previous and links:
-                links[0] = replace(links[0], weight=weights["key"])
-            else:
-                links.append(self.link(key.key_index, key.forward, key.visible, key.known, weights["key"], hole))
-        return tuple(links)
-
-    def link(
-        self, reference: int, forward: Tensor, visible: Tensor, known: Tensor, weight: float, hole: Hole | None
-    ) -> Link:
-        """A tie that pulls in the hole alone, where there is one: elsewhere the frame is its input."""
-        warp = Warp(forward.to(self.device), self.canvas.grid, self.guidance.kernel)
-        free = None if hole is None else self.covered(hole)
-        true = None if hole is None else self.true[reference]
-        return Link(reference, warp, visible.to(self.device), known.to(self.device), weight, free, true)
 
     def condition(self, frame: Tensor, hole: Hole | None) -> Condition:
         """The task's condition of one frame, without a batch dimension."""
