@@ -110,6 +110,7 @@ def test_degrade_is_the_area_average(monkeypatch, folder, tmp_path):
         (["clip.mp4", "out.mp4", "--spectrum", "pink"], "white"),
         (["clip.mp4", "out.mp4", "--guidance", "stern"], "denoised"),
         (["clip.mp4", "out.mp4", "--strength", "-1"], "strength"),
+        (["clip.mp4", "out.mp4", "--decoded-guidance", "1"], "works on pixels"),
         (["clip.mp4", "out.mp4", "--solver", "abacus"], "euler"),
         (["clip.mp4", "out.mp4", "--flow", "river"], "dis"),
         (["clip.mp4", "out.mp4", "--lanes", "0"], "lanes"),

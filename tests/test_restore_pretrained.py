@@ -163,6 +163,27 @@ def test_large_holes_in_tiles_are_nearly_what_they_are_whole(checkpoints):
     assert (whole - tiled).square().mean().sqrt() < WHOLE
 
 
+@pytest.mark.parametrize("family", ["sd-concatenated", "sdxl-inpainting"])
+def test_decoded_frames_are_aligned_from_the_command_line(monkeypatch, checkpoints, tmp_path, family):
+    source = tmp_path / "in.mp4"
+    with VideoWriter(source, frame_rate=Fraction(25), size=(HEIGHT, WIDTH)) as writer:
+        for frame in clip():
+            writer.write(frame)
+    asked = ["--task", TASKS[family], "--model", checkpoints(family), "--steps", 1, "--cfg", 1]
+    asked += ["--mask-box", "8,6,8,6"] if TASKS[family] == "inpainting" else ["--scale", 2]
+    made = []
+    for strength in (0, 1):
+        target = tmp_path / f"{strength}.mp4"
+        assert run(monkeypatch, "restore", source, target, *asked, "--decoded-guidance", strength) == 0
+        made.append(frames_of(target))
+    assert made[0].shape == made[1].shape
+    assert not torch.equal(made[0][1:], made[1][1:])
+    keywords = settings(family) | {"model": checkpoints(family), "steps": 1}
+    plain, aligned = (wd.restore(clip(), decoded_guidance=strength, **keywords) for strength in (0.0, 1.0))
+    assert torch.equal(plain[0], aligned[0])
+    assert not torch.equal(plain[1:], aligned[1:])
+
+
 AGREES = 0.01
 """Root mean square, in [0, 1], by which a restored frame that is degraded again may differ from the input."""
 

@@ -76,6 +76,9 @@ def restore(
             help="Large frames are restored in overlapping tiles of that side; auto: the model's own.",
         ),
     ] = "auto",
+    decoded_guidance: Annotated[
+        float, typer.Option(help="Also align a latent model's decoded frames, by this strength.")
+    ] = 0.0,
     allow_pickle: Annotated[
         bool,
         typer.Option("--allow-pickle", help="Also read a pretrained model's pickled weights, which can run any code."),
@@ -157,6 +160,7 @@ def restore(
         cuts=_cuts(cuts),
         consistency=consistency,
         tile=_tile(tile),
+        decoded_guidance=decoded_guidance,
         pretrained=PretrainedOptions(prompt, negative_prompt, cfg, dtype, offload, allow_pickle, lora),
     )
     box, border = _four(mask_box, "--mask-box"), _four(pad, "--pad")

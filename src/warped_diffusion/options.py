@@ -44,6 +44,8 @@ class Options:
         consistency: whether estimates are projected towards the input at every step (pixels) or some (latents), so
             that a model never trained for the task restores; None for where the model is not told of the input.
         tile: side, pixels, of the tiles that larger frames are restored in, "none", or "auto" for the model's own.
+        decoded_guidance: for models of latents, from 0 to 2: how strongly decoded frames are once more brought to
+            agreement along the flow, as a multiple of the calibrated default; 0 for not at all.
         pretrained: prompt, precision and off-loading of a pretrained model; None for its defaults.
         blur: deviation in pixels of the Gaussian that deblurring undoes; None for 1.5, or for a task that has none.
         dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
@@ -71,6 +73,7 @@ class Options:
     shot: int = 0
     consistency: bool | None = None
     tile: int | str = "auto"
+    decoded_guidance: float = 0.0
     pretrained: PretrainedOptions | None = None
     blur: float | None = None
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from warped_diffusion.canvas import Canvas
+from warped_diffusion.decoded import DecodedGuidance
 from warped_diffusion.diffusion import (
     Consistent,
     FrameInput,
@@ -108,6 +109,9 @@ class Restoration:
         self.denoiser = self.model.denoiser if tiling is None else Tiled(self.model.denoiser, tiling)
         if self.consistent:
             multiple = math.lcm(multiple, self.size[0] // size[0])
+        if codec is None and options.decoded_guidance:
+            raise UserError(f"the model {options.model} works on pixels, not latents: leave out decoded_guidance")
+        self.decoded = DecodedGuidance(options.decoded_guidance, self.size, self.device, believe=motion is not None)
         self.canvas = Canvas(self.size, factor, multiple)
         self.spectrum = options.spectrum or self.model.preferred or self.model.spectra[0]
         get_spectrum(self.spectrum)
@@ -130,8 +134,8 @@ class Restoration:
         if self.consistent:
             self.task.operator(example)  # tells of a task that is not linear
         self.projection = self.consistency() if self.consistent else None
-        # Frames that are being restored, with their holes and conditions.
-        self.waiting: deque[tuple[Tensor, Hole | None, Condition]] = deque()
+        # Frames that are being restored, with their holes, their conditions and, where decoded guidance asks, motion.
+        self.waiting: deque[tuple[Tensor, Hole | None, Condition, Step | None]] = deque()
 
     def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
         network: Denoiser = self.projection or self.denoiser
@@ -147,10 +151,15 @@ class Restoration:
 
     def finished(self, state: Tensor) -> Tensor:
         """The restored frame, over its input where it had a hole; what guidance added against the input taken off."""
-        frame, hole, condition = self.waiting.popleft()
+        frame, hole, condition, step = self.waiting.popleft()
         batch, state = {name: value[None] for name, value in condition.items()}, state[None]
         state = self.canvas.cropped(state if self.model.codec is None else self.model.codec.decode(state))
-        state = self.held(state, batch)[0]
+        state = self.decoded.advance(
+            self.held(state, batch)[0],
+            step,
+            None if hole is None else hole.mask[0].to(state),
+            lambda picture: self.held(picture[None], batch)[0],
+        )
         restored = ((state + 1) / 2).clamp(0, 1).cpu()
         return restored if hole is None else composite(frame, restored, hole.alpha)
 
@@ -184,7 +193,7 @@ class Restoration:
             step = None if moved is None else self.on_canvas(moved)
             links = ties.advance(step, None if hole is None else self.covered(hole))
             noise = self.temperature * shot.noise(index, step).to(self.device)
-            self.waiting.append((frame, hole, condition))
+            self.waiting.append((frame, hole, condition, moved if self.decoded.strength else None))
             told = self.told(condition)
             yield FrameInput(noise, told, links, self.model.start(told), ties.key_index == index)
             previous = seen
@@ -194,7 +203,8 @@ class Restoration:
     @property
     def needs_motion(self) -> bool:
         """Whether anything of this restoration looks at the flow."""
-        return bool(self.guidance.anchors) or self.options.noise not in ("fixed", "resample")
+        compared = bool(self.guidance.anchors) or self.decoded.strength > 0
+        return compared or self.options.noise not in ("fixed", "resample")
 
     def known_cuts(self) -> frozenset[int] | None:
         """The first frames of new shots; None where they are to be found.   Raises: UserError for cuts of no sense."""

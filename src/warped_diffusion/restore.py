@@ -44,6 +44,7 @@ def restore(
     shot: int = 0,
     consistency: bool | None = None,
     tile: int | str = "auto",
+    decoded_guidance: float = 0.0,
     pretrained: PretrainedOptions | None = None,
     blur: float | None = None,
 ) -> Tensor:
@@ -81,6 +82,7 @@ def restore(
         shot=shot,
         consistency=consistency,
         tile=tile,
+        decoded_guidance=decoded_guidance,
         pretrained=pretrained,
         blur=blur,
     )

@@ -2,6 +2,7 @@
 
 from warped_diffusion.bench.clips import clips
 from warped_diffusion.bench.consistency import consistency
+from warped_diffusion.bench.decoder import decoder
 from warped_diffusion.bench.flow import flow
 from warped_diffusion.bench.harness import (
     BENCHMARKS,
@@ -33,6 +34,7 @@ __all__ = [
     "benchmark",
     "clips",
     "consistency",
+    "decoder",
     "flow",
     "inpainting",
     "machine",

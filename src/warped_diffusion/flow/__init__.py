@@ -15,7 +15,7 @@ from warped_diffusion.flow.maps import (
 )
 from warped_diffusion.flow.motion import Motion, carry
 from warped_diffusion.flow.motions import MOTIONS, KnownMotion, known_motion
-from warped_diffusion.flow.visibility import agreement, feather, visibility
+from warped_diffusion.flow.visibility import agreement, credit, feather, visibility
 
 __all__ = [
     "KERNELS",
@@ -29,6 +29,7 @@ __all__ = [
     "agreement",
     "carry",
     "compose",
+    "credit",
     "displacement",
     "feather",
     "frame_weight",

@@ -47,8 +47,13 @@ def agreement(earlier: Tensor, later: Tensor, forward: Tensor, tolerance: float 
         tolerance: the difference that halves the credit or so, in the frames' units.
     Returns: (H, W) in [0, 1], on the earlier frame's grid.
     """
-    difference = (interpolate(later, forward) - earlier).square().mean(0, keepdim=True)
-    padded = F.pad(difference[None], (1, 1, 1, 1), mode="replicate")
+    return credit(interpolate(later, forward) - earlier, tolerance)
+
+
+def credit(difference: Tensor, tolerance: float = 0.03) -> Tensor:
+    """What `agreement` makes of the difference of two frames along flow: (C, H, W) -> (H, W) in [0, 1]."""
+    squared = difference.square().mean(0, keepdim=True)
+    padded = F.pad(squared[None], (1, 1, 1, 1), mode="replicate")
     return (-F.avg_pool2d(padded, 3, 1)[0, 0] / (2 * tolerance**2)).exp()
 
 
