@@ -20,9 +20,9 @@ from warped_diffusion.bench.steadiness import MOTIONS
 from warped_diffusion.bench.stills import TRUE, draw_frames, middle_clip, still
 from warped_diffusion.canvas import Canvas
 from warped_diffusion.decoded import ROUNDS, DecodedGuidance
+from warped_diffusion.diffusion import Codec
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, psnr, warping_error
-from warped_diffusion.models.model import Codec
 from warped_diffusion.models.pretrained.options import PretrainedOptions
 from warped_diffusion.options import Options as Settings
 from warped_diffusion.restoration import Restoration, Seen
