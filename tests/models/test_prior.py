@@ -12,7 +12,8 @@ from warped_diffusion.metrics import psnr
 from warped_diffusion.models import load_model
 from warped_diffusion.models.prior import NOTHING_KNOWN, prior
 from warped_diffusion.tasks import Inpainting, SuperResolution
-from warped_diffusion.training.data import PAIRS, PackedPictures
+from warped_diffusion.training.data import PAIRS, Draw
+from warped_diffusion.training.pictures import PackedPictures
 
 SIGMA, SPECTRUM = torch.tensor([2.0, 0.3]), torch.tensor([0, 1])
 
@@ -20,7 +21,8 @@ SIGMA, SPECTRUM = torch.tensor([2.0, 0.3]), torch.tensor([0, 1])
 @pytest.mark.parametrize("task", NOTHING_KNOWN)
 def test_the_network_is_told_what_training_tells_where_it_drops_all(task, tmp_path):
     config = tiny_config(tmp_path, task=task, drop=1.0)
-    clean, told = PAIRS[task](PackedPictures(pack(tmp_path), "train"), config, np.random.default_rng(0))
+    draw = Draw(PackedPictures(pack(tmp_path), "train"), 0, np.random.default_rng(0))
+    clean, told = PAIRS[task]([draw], config)
     nothing = NOTHING_KNOWN[task](clean)
     assert nothing.keys() == told.keys()
     for name, value in told.items():

@@ -26,7 +26,7 @@ from warped_diffusion.metrics import high_frequency_energy, psnr
 from warped_diffusion.models import Model, load_model
 from warped_diffusion.noise import grid_noise
 from warped_diffusion.tasks import area_average, enlarge, make_task
-from warped_diffusion.training.data import PackedPictures
+from warped_diffusion.training.pictures import PackedPictures
 
 TASK = "super-resolution"
 LONG_SIDE = 512  # held-out pictures are reduced to about this, as sharp as a video frame is

@@ -1,145 +1,174 @@
-"""Crops of packed photographs, degraded as the task degrades: everything follows from the seed and the step."""
+"""Training samples: pieces of pictures, degraded as the task degrades. All follows from the seed and the sample's number.
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+A `Samples` is map-style, over groups of samples that are made together: group g holds samples g n ... g n + n - 1. Each
+sample has a generator of its own, so neither the group's size nor the batch's nor the number of processes changes it.
+"""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from warped_diffusion.errors import UserError
-from warped_diffusion.masks import random_masks
+from warped_diffusion.masks import random_mask
 from warped_diffusion.noise import SPECTRA, grid_noise
-from warped_diffusion.tasks import CleanUp, Inpainting, SuperResolution, area_average
+from warped_diffusion.tasks import CleanUp, Inpainting, SuperResolution
 from warped_diffusion.training.config import TrainConfig
+from warped_diffusion.training.pictures import Pictures, crop, to_tensor
 
-REDUCTIONS, REDUCTION_SHARES = (1, 2, 3), (0.35, 0.4, 0.25)
-"""Pictures are used at full size, a half and a third: reduced photographs are as sharp as a video frame is."""
+Batch = dict[str, Any]
+"""What a group or a batch holds, B samples; the task's condition lies flat among the rest:
 
-FLAT = 0.012
-"""Crops whose standard deviation stays below this (sky, walls) are passed over nine times out of ten."""
+clean (B, 3, H, W) in [-1, 1]; relative_sigma (B,), noise levels in the task's unit; noise_seed (B,) int64, see
+`draw_noise`; the condition, `CONDITION`: spectrum (B,) int64, an index into SPECTRA, and what the task tells, picture
+(B, 3, H, W) in [-1, 1], scale (B,), mask and depth (B, 1, H, W); caption, B strings; bad, "NAME: why" of pictures that
+could not be used and were met for the first time in this process.
+"""
+
+CONDITION = ("picture", "scale", "mask", "depth", "spectrum")
+
+ATTEMPTS = 300
+"""Pictures tried for a crop; of nothing but flat ones, nine in ten are passed over, 300 in a row once in 10^13."""
 
 
-class PackedPictures:
-    """The pictures of one split, read from the packed file as they are needed.
+def condition_of(batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What the network is told: the fields of a batch in `CONDITION`."""
+    return {name: batch[name] for name in CONDITION if name in batch}
 
-    Raises: UserError if the folder does not hold packed pictures.
+
+def collate(groups: Sequence[Batch]) -> Batch:
+    """Groups joined to a batch, in their order: a DataLoader's `collate_fn`."""
+    return {
+        name: torch.cat([group[name] for group in groups])
+        if isinstance(first, Tensor)
+        else [text for group in groups for text in group[name]]
+        for name, first in groups[0].items()
+    }
+
+
+def draw_noise(batch: Mapping[str, Any], shape: Sequence[int], device: torch.device | str | None = None) -> Tensor:
+    """The noise of a batch's samples, `shape` (B, C, H, W), each of its spectrum and from its seed: one FFT on `device`.
+
+    The white values are drawn on the CPU, so that a sample's noise is the same in any batch and, but for the FFT's
+    rounding, on any device.
+    """
+    spectra = [list(SPECTRA)[index] for index in batch["spectrum"].tolist()]
+    generators = [torch.Generator().manual_seed(seed) for seed in batch["noise_seed"].tolist()]
+    return grid_noise(spectra, shape, generators, device)
+
+
+class Samples(Dataset[Batch]):
+    """The groups of samples of a run.
+
+    Args:
+        pictures: of one split.
+        config: `steps` and `batch` only say how many groups there are.
+    Raises: UserError for a pretrained model's super-resolution of several scales.
     """
 
-    def __init__(self, folder: str | Path, split: str) -> None:
-        index, data = Path(folder) / "pictures.json", Path(folder) / "pictures.bin"
-        if not index.is_file() or not data.is_file():
-            raise UserError(f"no packed pictures in {folder}: make them with scripts/pack_pictures.py")
-        self.entries = [entry for entry in json.loads(index.read_text()) if entry["split"] == split]
-        self.data = np.memmap(data, np.uint8, "r")
-        if not self.entries:
-            raise UserError(f"{folder} holds no picture of the split {split!r}")
-        areas = np.array([np.prod(entry["size"]) for entry in self.entries], float)
-        self.shares = np.sqrt(areas) / np.sqrt(areas).sum()
+    def __init__(self, pictures: Pictures, config: TrainConfig) -> None:
+        self.pictures, self.config = pictures, config
+        self._reported: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return self.config.steps * self.config.batch // self.config.group
 
-    def __getitem__(self, number: int) -> np.ndarray:
-        """(height, width, 3) uint8."""
-        entry = self.entries[number]
-        height, width = entry["size"]
-        return self.data[entry["offset"] : entry["offset"] + height * width * 3].reshape(height, width, 3)
+    def __getitem__(self, group: int) -> Batch:
+        count = self.config.group
+        return self.samples(range(group * count, (group + 1) * count))
 
-    def crop(self, side: int, generator: np.random.Generator) -> Tensor:
-        """(3, side, side) in [0, 1]: a random place, reduction and orientation; rarely a flat one."""
-        while True:
-            picture = self[generator.choice(len(self), p=self.shares)]
-            reduction = int(generator.choice(REDUCTIONS, p=REDUCTION_SHARES))
-            reduction = min(reduction, min(picture.shape[:2]) // side)
-            if not reduction:
-                raise UserError(f"a picture of {picture.shape[1]}x{picture.shape[0]} is too small for crops of {side}")
-            top, left = (int(generator.integers(n - side * reduction + 1)) for n in picture.shape[:2])
-            values = picture[top : top + side * reduction, left : left + side * reduction]
-            values = np.rot90(values, int(generator.integers(4)))
-            values = values[:, ::-1] if generator.random() < 0.5 else values
-            crop = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1).float() / 255
-            crop = area_average(crop, reduction)
-            if crop.std() > FLAT or generator.random() < 0.1:
-                return crop
+    def samples(self, indices: Iterable[int]) -> Batch:
+        """Any samples by their numbers, as a batch."""
+        config, known = self.config, torch.tensor([list(SPECTRA).index(name) for name in self.config.spectra])
+        draws = [Draw(self.pictures, index, np.random.default_rng([config.seed, index])) for index in indices]
+        chosen = [int(draw.generator.integers(len(known))) for draw in draws]
+        level = [draw.generator.normal(config.level_mean, config.level_spread) for draw in draws]
+        seeds = [int(draw.generator.integers(2**62)) for draw in draws]
+        clean, condition = PAIRS[config.task](draws, config)
+        return {
+            "clean": clean,
+            **condition,
+            "spectrum": known[chosen],
+            "relative_sigma": torch.tensor(level).clamp(*config.level_range).exp().float(),
+            "noise_seed": torch.tensor(seeds),
+            "caption": [draw.caption for draw in draws],
+            "bad": self._report(draws),
+        }
 
-
-@dataclass(frozen=True)
-class Batch:
-    """clean (B, 3, H, W) in [-1, 1], the condition, sigma relative to the task's unit (B,), unit noise (B, 3, H, W)."""
-
-    clean: Tensor
-    condition: Mapping[str, Tensor]
-    relative_sigma: Tensor
-    noise: Tensor
+    def _report(self, draws: Iterable["Draw"]) -> list[str]:
+        small = [line for draw in draws for line in draw.passed_over]
+        met = dict.fromkeys([f"{name}: {why}" for name, why in self.pictures.bad.items()] + small)
+        new = [line for line in met if line not in self._reported]
+        self._reported.update(new)
+        return new
 
 
-def make_batch(pictures: PackedPictures, config: TrainConfig, step: int) -> Batch:
-    """The batch of one step; the same for the same (config.seed, step)."""
-    generator = np.random.default_rng([config.seed, step])
-    noise_generator = torch.Generator().manual_seed(int(generator.integers(2**62)))
-    groups = [_group(pictures, config, generator, noise_generator) for _ in range(config.batch // config.group)]
-    names = groups[0].condition
-    return Batch(
-        torch.cat([g.clean for g in groups]),
-        {name: torch.cat([g.condition[name] for g in groups]) for name in names},
-        torch.cat([g.relative_sigma for g in groups]),
-        torch.cat([g.noise for g in groups]),
-    )
+@dataclass
+class Draw:
+    """What one sample is made of: its picture, and all its other choices from `generator`."""
+
+    pictures: Pictures
+    index: int
+    generator: np.random.Generator
+    caption: str = ""
+    passed_over: list[str] = field(default_factory=list)
+
+    def crop(self, side: int, cut: "Cut" = crop) -> Tensor:
+        """(3, side, side) in [0, 1], of the first picture that gives one.   Raises: UserError if none does."""
+        for attempt in range(ATTEMPTS):
+            picture = self.pictures.draw(self.index + attempt, self.generator)
+            height, width = picture.values.shape[:2]
+            if min(height, width) < side:
+                self.passed_over.append(f"{picture.name}: too small, {width}x{height} for crops of {side}")
+            elif (piece := cut(picture.values, side, self.generator)) is not None:
+                self.caption = picture.caption
+                return piece
+        raise UserError(
+            f"{ATTEMPTS} pictures in a row gave no crop of {side}x{side} (the last is {width}x{height}): "
+            "give larger pictures or a smaller crop"
+        )
 
 
-def _group(
-    pictures: PackedPictures, config: TrainConfig, generator: np.random.Generator, noise_generator: torch.Generator
-) -> Batch:
-    """`config.group` crops with the task's condition; each draws its spectrum and noise level by itself."""
-    count = config.group
-    clean, condition = PAIRS[config.task](pictures, config, generator)
-    chosen = generator.integers(len(config.spectra), size=count)
-    index = torch.tensor([list(SPECTRA).index(name) for name in config.spectra])
-    condition["spectrum"] = index[torch.from_numpy(chosen)]
-    shape = (count, 3, config.crop, config.crop)
-    drawn = torch.stack([grid_noise(name, shape, noise_generator) for name in config.spectra])
-    level = torch.from_numpy(generator.normal(config.level_mean, config.level_spread, count)).clamp(*config.level_range)
-    return Batch(clean, condition, level.exp().float(), drawn[torch.from_numpy(chosen), torch.arange(count)])
+Cut = Callable[[np.ndarray, int, np.random.Generator], Tensor | None]
+"""A piece of (H, W, 3) uint8: (3, side, side) in [0, 1], None if another picture shall be drawn."""
 
-
-Pairs = Callable[[PackedPictures, TrainConfig, np.random.Generator], tuple[Tensor, dict[str, Tensor]]]
+Pairs = Callable[[Sequence[Draw], TrainConfig], tuple[Tensor, dict[str, Tensor]]]
 """Clean crops (group, 3, crop, crop) in [-1, 1] and the task's condition of what it makes of them."""
 
 
-def _reduced(
-    pictures: PackedPictures, config: TrainConfig, generator: np.random.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Super-resolution, all crops by one factor; the condition of each is dropped at times."""
+def _reduced(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """Super-resolution, each crop by a factor of its own; the condition of each is dropped at times."""
     shares = np.array(config.scale_shares) / sum(config.scale_shares)
-    task = SuperResolution(int(generator.choice(config.scales, p=shares)))
-    side, count = -(-config.crop // task.scale) * task.scale, config.group
-    crops = torch.stack([pictures.crop(side, generator) for _ in range(count)])
-    condition = dict(task.condition(task.degrade_roughly(crops, generator)))
-    dropped = torch.from_numpy(generator.random(count) < config.drop)
-    condition["picture"] = condition["picture"][..., : config.crop, : config.crop] * ~dropped[:, None, None, None]
-    condition["scale"] = condition["scale"] * ~dropped
-    return crops[..., : config.crop, : config.crop] * 2 - 1, condition
+    pairs = []
+    for draw in draws:
+        task = SuperResolution(int(draw.generator.choice(config.scales, p=shares)))
+        whole = draw.crop(-(-config.crop // task.scale) * task.scale)[None]
+        condition = task.condition(task.degrade_roughly(whole, draw.generator))
+        kept = float(draw.generator.random() >= config.drop)
+        picture = condition["picture"][..., : config.crop, : config.crop]
+        pairs.append((whole[..., : config.crop, : config.crop], picture * kept, condition["scale"] * kept))
+    clean, picture, scale = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return clean * 2 - 1, {"picture": picture, "scale": scale}
 
 
-def _holed(
-    pictures: PackedPictures, config: TrainConfig, generator: np.random.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _holed(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """Inpainting, a random hole in every crop; where it is the whole frame nothing is known, so no more is dropped."""
-    crops = torch.stack([pictures.crop(config.crop, generator) for _ in range(config.group)])
-    masks = random_masks(config.group, (config.crop, config.crop), generator, whole=config.drop)
+    crops = torch.stack([draw.crop(config.crop) for draw in draws])
+    size = (config.crop, config.crop)
+    masks = torch.stack([random_mask(size, draw.generator, whole=config.drop) for draw in draws])
     return crops * 2 - 1, dict(Inpainting().condition(crops, masks))
 
 
-def _cleaned(
-    pictures: PackedPictures, config: TrainConfig, generator: np.random.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _cleaned(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """Clean-up: every crop spoilt in its own way. The input is always there; nothing is dropped."""
-    crops = torch.stack([pictures.crop(config.crop, generator) for _ in range(config.group)])
-    task = CleanUp()
-    return crops * 2 - 1, dict(task.condition(task.degrade_roughly(crops, generator)))
+    task, crops = CleanUp(), torch.stack([draw.crop(config.crop) for draw in draws])
+    spoilt = [task.degrade_roughly(one[None], draw.generator) for one, draw in zip(crops, draws, strict=True)]
+    return crops * 2 - 1, dict(task.condition(torch.cat(spoilt)))
 
 
 PAIRS: Mapping[str, Pairs] = {"super-resolution": _reduced, "inpainting": _holed, "clean-up": _cleaned}

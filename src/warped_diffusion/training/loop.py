@@ -22,7 +22,8 @@ from warped_diffusion.errors import UserError
 from warped_diffusion.models import embedded
 from warped_diffusion.models.embedded import EmbeddedDenoiser
 from warped_diffusion.training.config import TrainConfig
-from warped_diffusion.training.data import Batch, PackedPictures, make_batch
+from warped_diffusion.training.data import Batch, Samples, collate, condition_of, draw_noise
+from warped_diffusion.training.pictures import open_pictures
 
 Report = Callable[[int, int, float, float], None]
 """Called after every step with (step, steps, loss, seconds a step)."""
@@ -33,7 +34,7 @@ def train(config: TrainConfig, report: Report = lambda *_: None) -> Path:
 
     Raises: UserError if the pictures are missing.
     """
-    pictures = PackedPictures(config.pictures, "train")
+    samples = Samples(open_pictures(config.pictures), config)
     torch.set_num_threads(config.threads)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -41,10 +42,10 @@ def train(config: TrainConfig, report: Report = lambda *_: None) -> Path:
     run.resume(out / "checkpoint.pt")
     trim_log(out / "loss.jsonl", run.step)
     with ThreadPoolExecutor(1) as ahead, open(out / "loss.jsonl", "a") as log:
-        coming = ahead.submit(make_batch, pictures, config, run.step)
+        coming = ahead.submit(make_batch, samples, run.step)
         while run.step < config.steps:
             started, batch = time.perf_counter(), coming.result()
-            coming = ahead.submit(make_batch, pictures, config, run.step + 1)
+            coming = ahead.submit(make_batch, samples, run.step + 1)
             loss = run.advance(batch)
             seconds = time.perf_counter() - started
             log.write(json.dumps({"step": run.step, "loss": round(loss, 5), "seconds": round(seconds, 3)}) + "\n")
@@ -54,6 +55,12 @@ def train(config: TrainConfig, report: Report = lambda *_: None) -> Path:
                 run.keep(out / "checkpoint.pt")
                 run.export(out / "weights.safetensors")
     return out / "weights.safetensors"
+
+
+def make_batch(samples: Samples, step: int) -> Batch:
+    """The batch of one step."""
+    groups = samples.config.batch // samples.config.group
+    return collate([samples[group] for group in range(step * groups, (step + 1) * groups)])
 
 
 class Run:
@@ -120,15 +127,16 @@ def denoising_loss(denoiser: EmbeddedDenoiser, batch: Batch, bf16: bool) -> Tens
     the square root of that area, in between counting holes and counting pixels: a mean over few pixels is a noisy
     guide, but large holes shall not have the only say.
     """
-    s_data = denoiser.conditioning.sigma_data(batch.condition)
-    sigma = batch.relative_sigma * denoiser.conditioning.unit(batch.condition)
+    condition, clean = condition_of(batch), batch["clean"]
+    s_data = denoiser.conditioning.sigma_data(condition)
+    sigma = batch["relative_sigma"] * denoiser.conditioning.unit(condition)
     s = sigma[:, None, None, None]
-    noisy = batch.clean + s * batch.noise
+    noisy = clean + s * draw_noise(batch, clean.shape)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        denoised = denoiser(noisy, sigma, batch.condition)
+        denoised = denoiser(noisy, sigma, condition)
     missing = s_data > 0
     weight = precondition.loss_weight(s, s_data.where(missing, 1)) * missing
-    error = ((denoised - batch.clean).square() * weight).mean((1, 2, 3))
+    error = ((denoised - clean).square() * weight).mean((1, 2, 3))
     area = missing.float().mean((1, 2, 3))
     return (error / area * area.sqrt()).sum() / area.sqrt().sum()
 
