@@ -148,6 +148,7 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, str]:
 
 
 KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+ACCEPTED: dict[type, tuple[type, ...]] = {int: (int, str), float: (int, float, str), str: (str,)}
 
 
 def _converted(name: str, kind: Any, value: Any) -> Any:
@@ -170,12 +171,8 @@ def _converted(name: str, kind: Any, value: Any) -> Any:
     try:
         if kind is bool:
             return {"true": True, "false": False}[str(value).lower()]
-        if (
-            isinstance(value, bool)
-            or isinstance(value, str) < (kind is str)
-            or isinstance(value, float) > (kind is float)
-        ):
-            raise ValueError(value)
+        if isinstance(value, bool) or not isinstance(value, ACCEPTED[kind]):
+            raise TypeError(value)
         return kind(value)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{name} is {value!r}: it is {KINDS[kind]}") from error
