@@ -259,18 +259,26 @@ def noise(
     print(files[-1])
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def train(
+    context: typer.Context,
     config: Annotated[str, typer.Argument(help="A TOML file, or the name of a preset such as embedded-sr.")],
-    pictures: Annotated[str | None, typer.Option(help="Folder of packed pictures.")] = None,
-    out: Annotated[str | None, typer.Option(help="Folder for checkpoints, loss log and weights.")] = None,
+    pictures: Annotated[str | None, typer.Option(help="Where the pictures come from.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder for checkpoints, logs and the trained model.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps in all, those of a resumed run included.")] = None,
-    warm_start: Annotated[str | None, typer.Option(help="Weights to begin with.")] = None,
+    warm_start: Annotated[str | None, typer.Option(help="Embedded weights to begin with.")] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Report memory, data, steps and time, and write nothing.")
+    ] = False,
 ) -> None:
-    """Train an embedded network, or go on with a run that was stopped."""
-    from warped_diffusion.training import read_config, train
+    """Train a model, or go on with a run that was stopped. Any other --KEY VALUE replaces that key of CONFIG."""
+    from warped_diffusion.training import dry_run, read_config, read_overrides, train
 
-    settings = read_config(config, pictures=pictures, out=out, steps=steps, warm_start=warm_start)
+    given = {"pictures": pictures, "out": out, "steps": steps, "warm_start": warm_start}
+    settings = read_config(config, **read_overrides(context.args) | given)
+    if dry:
+        print(dry_run(settings))
+        return
     with _bar("training") as (begin, advance):
         begin(settings.steps)
         done = 0
@@ -280,8 +288,8 @@ def train(
             advance(step - done, f"loss {loss:.3f}")
             done = step
 
-        weights = train(settings, report)
-    print(weights)
+        result = train(settings, report, lambda text: talk.print(text, highlight=False, soft_wrap=True))
+    print(result)
 
 
 @app.command()

@@ -48,7 +48,8 @@ def tiny_config(folder: Path, **changes: object) -> TrainConfig:
         "checkpoint_every": 3,
         "warmup": 2,
         "threads": 1,
-        "bf16": False,
+        "workers": 0,
+        "precision": "no",
         "network": {"channels": (8, 8), "depths": (1, 1), "depths_up": (1, 0)},
     }
     return TrainConfig(**settings | changes)  # type: ignore[arg-type]

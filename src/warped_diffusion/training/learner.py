@@ -21,7 +21,10 @@ class Learner(Protocol):
     processes nor a restart changes it. Parameters that require a gradient are trained, in float32.
     """
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """What is trained, on its device."""
+        ...
 
     def errors(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of each item the error, weighted by its level, 1 where nothing is learned, and its weight: (B,), (B,) >= 0.
