@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ def make_accelerator(config: TrainConfig) -> "Accelerator":
     Raises: UserError if accelerate is not installed, or for a number format that the device has not.
     """
     accelerate = _accelerate()
-    device = accelerate.PartialState().device
+    device = accelerate.PartialState(cpu=_on_cpu()).device
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if best_dtype(device) == torch.bfloat16 else "no"
@@ -43,6 +44,12 @@ def make_accelerator(config: TrainConfig) -> "Accelerator":
         gradient_accumulation_steps=config.accumulate, mixed_precision=precision, step_scheduler_with_optimizer=False
     )
     return made
+
+
+def _on_cpu() -> bool:
+    """Whether to train on CPUs, as accelerate is asked to or for want of anything else; it joins processes only if told."""
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return asked or not (torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available())
 
 
 def _accelerate() -> ModuleType:
