@@ -167,8 +167,13 @@ def test_train_makes_weights_that_restore_can_use(monkeypatch, folder, tmp_path,
     pack(tmp_path / "pictures")
     config = tmp_path / "small.toml"
     network = "[network]\nchannels = [8, 16]\ndepths = [1, 1]\ndepths_up = [1, 0]\n"
-    config.write_text("batch = 8\ncrop = 32\nthreads = 1\nbf16 = false\n" + network)
-    options = ["--pictures", tmp_path / "pictures", "--out", tmp_path / "run", "--steps", 2]
+    config.write_text("batch = 8\ncrop = 32\nthreads = 1\nworkers = 0\n" + network)
+    options = ["--pictures", tmp_path / "pictures", "--out", tmp_path / "run", "--steps", 2, "--precision", "no"]
+    assert run(monkeypatch, "train", config, *options, "--dry-run") == 0
+    assert "2 of 8 samples, 16 samples in all" in capsys.readouterr().out
+    assert run(monkeypatch, "train", config, *options, "--rat", 1) == 2
+    assert "training has no option '--rat'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
     assert run(monkeypatch, "train", config, *options) == 0
     weights = capsys.readouterr().out.strip()
     target = tmp_path / "out.mp4"

@@ -12,6 +12,12 @@ def threads_as_before():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    """Where runs can be repeated bit for bit."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory):
     """A folder that holds packed pictures under `pictures`."""

@@ -1,6 +1,7 @@
 """Tiny packed pictures and a tiny run to train on them."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,19 @@ def tiny_config(folder: Path, **changes: object) -> TrainConfig:
         "network": {"channels": (8, 8), "depths": (1, 1), "depths_up": (1, 0)},
     }
     return TrainConfig(**settings | changes)  # type: ignore[arg-type]
+
+
+def as_toml(config: TrainConfig) -> str:
+    """The configuration as a file would hold it."""
+    values = asdict(config)
+    network = values.pop("network")
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    return (
+        "\n".join([*lines, "[network]", *(f"{name} = {json.dumps(sizes)}" for name, sizes in network.items())]) + "\n"
+    )
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    """(step, loss) of every line of a run's log."""
+    rows = [json.loads(line) for line in (folder / "loss.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows]

@@ -47,7 +47,7 @@ def make_accelerator(config: TrainConfig) -> "Accelerator":
 
 
 def _on_cpu() -> bool:
-    """Whether to train on CPUs, as accelerate is asked to or for want of anything else; it joins processes only if told."""
+    """Whether to train on CPUs: accelerate joins processes on them only if it is told."""
     asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return asked or not (torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available())
 
