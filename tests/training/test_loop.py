@@ -184,3 +184,21 @@ def test_the_rate_rises_holds_and_falls_to_nothing(packed):
 def test_what_cannot_be_is_one_sentence(packed, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         train(tiny_config(packed, out=str(tmp_path / "run"), **changes))
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_step_has_the_loss_and_gradient_of_the_weighted_mean(packed, parts):
+    config = tiny_config(packed, task="inpainting", batch=8, accumulate=parts)
+    run = Run(config, make_accelerator(config))
+    samples = Samples(open_pictures(config.pictures), config)
+    torch.manual_seed(config.seed)
+    learner = EmbeddedLearner(config, torch.device("cpu"))
+    error, weight = learner.errors(learner.module, samples.samples(range(8)))
+    loss = (error * weight).sum() / weight.sum()
+    assert abs(loss.item() - error.mean().item()) > 1e-3  # the weights matter
+    loss.backward()
+    norm = torch.cat([p.grad.flatten() for p in learner.module.parameters()]).norm()
+    size = 8 // parts
+    step = run.advance(samples.samples(range(first, first + size)) for first in range(0, 8, size))
+    assert step.loss == pytest.approx(loss.item(), rel=1e-5)  # float32
+    assert step.norm == pytest.approx(norm.item(), rel=1e-5)
