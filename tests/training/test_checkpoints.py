@@ -84,6 +84,17 @@ def test_a_resumed_run_may_have_another_batch_and_goes_on_with_new_samples(packe
     assert seen == list(range(2 * 4 + 2 * 6))
 
 
+def test_a_resumed_run_may_have_another_number_of_parts(packed, tmp_path):
+    whole, broken = (
+        {"out": str(tmp_path / name), "schedule": "constant", "batch": 8, "steps": 6} for name in ("whole", "broken")
+    )
+    train(tiny_config(packed, **whole))
+    train(tiny_config(packed, **broken | {"steps": 3}))
+    train(tiny_config(packed, **broken, accumulate=4))
+    expected, came = losses(tmp_path / "whole"), losses(tmp_path / "broken")
+    assert [loss for _, loss in came] == pytest.approx([loss for _, loss in expected], rel=1e-4)
+
+
 def test_averages_and_values_change_places_and_back():
     layer = torch.nn.Linear(3, 2)
     layer.bias.requires_grad_(False)

@@ -40,9 +40,7 @@ def make_accelerator(config: TrainConfig) -> "Accelerator":
     if precision == "fp16" and device.type == "cpu":
         raise UserError('precision is "fp16", which CPUs do not train in: give "bf16", "no" or "auto"')
     accelerate.state.AcceleratorState._reset_state()  # a run before this one may have had another format
-    made: Accelerator = accelerate.Accelerator(
-        gradient_accumulation_steps=config.accumulate, mixed_precision=precision, step_scheduler_with_optimizer=False
-    )
+    made: Accelerator = accelerate.Accelerator(gradient_accumulation_steps=config.accumulate, mixed_precision=precision)
     return made
 
 
@@ -168,6 +166,7 @@ class Run:
                     "give another --out"
                 )
         self.accelerator.load_state(str(folder))
+        self.accelerator.step = 0  # of parts within a batch, of which there may be another number now
         if self._sharded():
             self._take(self.average.values, torch.load(self._shard(folder), weights_only=True))
         else:
