@@ -56,6 +56,23 @@ def test_the_generator_alone_decides_and_advances() -> None:
     assert not torch.allclose(first, second, atol=0.1)
 
 
+def test_items_may_have_spectra_and_generators_of_their_own() -> None:
+    """An item's noise is bit for bit what it is alone, whatever stands beside it in the batch."""
+    names = ["squared-exponential", "white", "squared-exponential"]
+    noise = grid_noise(names, (3, 2, 9, 12), [generator(seed) for seed in (4, 5, 6)])
+    for item, (name, seed) in enumerate(zip(names, (4, 5, 6), strict=True)):
+        assert torch.equal(grid_noise(name, (2, 9, 12), generator(seed)), noise[item])
+    together = grid_noise(names[::-1], (3, 2, 9, 12), generator(7))
+    assert torch.equal(together[1], grid_noise("white", (3, 2, 9, 12), generator(7))[1])
+    assert not torch.allclose(noise[0], noise[2], atol=0.1)
+
+
+@pytest.mark.parametrize(("names", "seeds"), [(2, 3), (3, 2)])
+def test_as_many_spectra_and_generators_as_items(names: int, seeds: int) -> None:
+    with pytest.raises(UserError, match=r"3 items of noise take as many spectra and generators, got 2"):
+        grid_noise(["white"] * names, (3, 1, 4, 4), [generator()] * seeds)
+
+
 def test_an_unknown_spectrum_is_an_error() -> None:
     with pytest.raises(UserError, match='"pink" is not known'):
         grid_noise("pink", (1, 1, 4, 4), generator())

@@ -28,10 +28,13 @@ def grid_noise(
             for each item, so that an item's noise does not depend on the batch that it is in.
         device: where the noise is wanted, and filtered; None for the CPU.
     Returns: float32 of that shape, zero mean, unit variance.
-    Raises: UserError for an unknown spectrum, or a generator that is not on the CPU.
+    Raises: UserError for an unknown spectrum, a generator that is not on the CPU, or more or fewer than items.
     """
     *items, height, width = shape
     padded = lattice_size((height, width), (PADDING, PADDING))
+    for given in (spectrum, generator):
+        if isinstance(given, Sequence) and not isinstance(given, str) and len(given) != items[0]:
+            raise UserError(f"{items[0]} items of noise take as many spectra and generators, got {len(given)}")
     if isinstance(generator, torch.Generator):
         white = _white([*items, *padded], generator)
     else:

@@ -1,4 +1,4 @@
-"""Training samples: pieces of pictures, degraded as the task degrades. All follows from the seed and the sample's number.
+"""Training samples: pieces of pictures, degraded as the task degrades, all by the seed and the sample's number.
 
 A `Samples` is map-style, over groups of samples that are made together: group g holds samples g n ... g n + n - 1. Each
 sample has a generator of its own, so neither the group's size nor the batch's nor the number of processes changes it.
@@ -6,9 +6,9 @@ sample has a generator of its own, so neither the group's size nor the batch's n
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from warped_diffusion.masks import random_mask
 from warped_diffusion.noise import SPECTRA, grid_noise
 from warped_diffusion.tasks import CleanUp, Inpainting, SuperResolution
 from warped_diffusion.training.config import TrainConfig
-from warped_diffusion.training.pictures import Pictures, crop, to_tensor
+from warped_diffusion.training.pictures import Pictures, crop, framed
 
 Batch = dict[str, Any]
 """What a group or a batch holds, B samples; the task's condition lies flat among the rest:
@@ -52,7 +52,7 @@ def collate(groups: Sequence[Batch]) -> Batch:
 
 
 def draw_noise(batch: Mapping[str, Any], shape: Sequence[int], device: torch.device | str | None = None) -> Tensor:
-    """The noise of a batch's samples, `shape` (B, C, H, W), each of its spectrum and from its seed: one FFT on `device`.
+    """The noise of a batch's samples, (B, C, H, W), each of its spectrum and from its seed: one FFT on `device`.
 
     The white values are drawn on the CPU, so that a sample's noise is the same in any batch and, but for the FFT's
     rounding, on any device.
@@ -68,12 +68,17 @@ class Samples(Dataset[Batch]):
     Args:
         pictures: of one split.
         config: `steps` and `batch` only say how many groups there are.
-    Raises: UserError for a pretrained model's super-resolution of several scales.
+    Raises: UserError for a task that models of that kind are not trained for, or several scales of a pretrained one.
     """
 
     def __init__(self, pictures: Pictures, config: TrainConfig) -> None:
-        self.pictures, self.config = pictures, config
-        self._reported: set[str] = set()
+        pairs = (PAIRS if config.model == "embedded" else PRETRAINED_PAIRS).get(config.task)
+        if pairs is None:
+            raise UserError(f"a pretrained model is trained for {' or '.join(PRETRAINED_PAIRS)}, not for {config.task}")
+        if pairs is _enlarged and len(config.scales) != 1:
+            raise UserError(f"a pretrained model enlarges by one factor, scales are {list(config.scales)}: give one")
+        self.pictures, self.config, self.pairs = pictures, config, pairs
+        self._unread, self._small = 0, set[str]()  # of those, how many and which were reported
 
     def __len__(self) -> int:
         return self.config.steps * self.config.batch // self.config.group
@@ -89,7 +94,7 @@ class Samples(Dataset[Batch]):
         chosen = [int(draw.generator.integers(len(known))) for draw in draws]
         level = [draw.generator.normal(config.level_mean, config.level_spread) for draw in draws]
         seeds = [int(draw.generator.integers(2**62)) for draw in draws]
-        clean, condition = PAIRS[config.task](draws, config)
+        clean, condition = self.pairs(draws, config)
         return {
             "clean": clean,
             **condition,
@@ -101,11 +106,11 @@ class Samples(Dataset[Batch]):
         }
 
     def _report(self, draws: Iterable["Draw"]) -> list[str]:
-        small = [line for draw in draws for line in draw.passed_over]
-        met = dict.fromkeys([f"{name}: {why}" for name, why in self.pictures.bad.items()] + small)
-        new = [line for line in met if line not in self._reported]
-        self._reported.update(new)
-        return new
+        unread = [f"{name}: {why}" for name, why in islice(self.pictures.bad.items(), self._unread, None)]
+        small = {line for draw in draws for line in draw.passed_over} - self._small
+        self._unread += len(unread)
+        self._small |= small
+        return unread + sorted(small)
 
 
 @dataclass
@@ -147,13 +152,18 @@ def _reduced(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[s
     pairs = []
     for draw in draws:
         task = SuperResolution(int(draw.generator.choice(config.scales, p=shares)))
-        whole = draw.crop(-(-config.crop // task.scale) * task.scale)[None]
+        whole = draw.crop(_filled(config.crop, task.scale))[None]
         condition = task.condition(task.degrade_roughly(whole, draw.generator))
         kept = float(draw.generator.random() >= config.drop)
         picture = condition["picture"][..., : config.crop, : config.crop]
         pairs.append((whole[..., : config.crop, : config.crop], picture * kept, condition["scale"] * kept))
     clean, picture, scale = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     return clean * 2 - 1, {"picture": picture, "scale": scale}
+
+
+def _filled(side: int, scale: int) -> int:
+    """The side of a crop that whole pixels of the input cover."""
+    return -(-side // scale) * scale
 
 
 def _holed(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
@@ -172,4 +182,29 @@ def _cleaned(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[s
 
 
 PAIRS: Mapping[str, Pairs] = {"super-resolution": _reduced, "inpainting": _holed, "clean-up": _cleaned}
+"""By the name of the task."""
+
+
+def _enlarged(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """Super-resolution of a pretrained model: one factor, the whole of the picture as far as a square shows it."""
+    (scale,), size = config.scales, config.crop
+    task, whole = SuperResolution(scale), [draw.crop(_filled(size, scale), framed)[None] for draw in draws]
+    small = [
+        task.degrade_roughly(one, draw.generator) if config.rough else task.degrade(one)
+        for one, draw in zip(whole, draws, strict=True)
+    ]
+    condition = task.condition(torch.cat(small))
+    picture = condition["picture"][..., :size, :size]
+    return torch.cat(whole)[..., :size, :size] * 2 - 1, {"picture": picture, "scale": condition["scale"]}
+
+
+def _masked(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """Inpainting of a pretrained model, which sees mid grey in the holes: nothing smooth is put there."""
+    size = (config.crop, config.crop)
+    clean = torch.stack([draw.crop(config.crop, framed) for draw in draws]) * 2 - 1
+    mask = torch.stack([random_mask(size, draw.generator, whole=config.drop) for draw in draws])
+    return clean, {"picture": clean * (1 - mask), "mask": mask}
+
+
+PRETRAINED_PAIRS: Mapping[str, Pairs] = {"super-resolution": _enlarged, "inpainting": _masked}
 """By the name of the task."""

@@ -1,17 +1,21 @@
 """Where training pictures come from: packed, a folder of files, shards, a data set. A sample's number says which."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from warped_diffusion.errors import UserError
 from warped_diffusion.tasks import area_average
+from warped_diffusion.training.decoding import Picture
+from warped_diffusion.training.folders import FolderPictures
+from warped_diffusion.training.hub import open_data_set
+from warped_diffusion.training.streams import open_shards
 
 REDUCTIONS, REDUCTION_SHARES = (1, 2, 3), (0.35, 0.4, 0.25)
 """Pictures are used at full size, a half and a third: reduced photographs are as sharp as a video frame is."""
@@ -21,13 +25,7 @@ FLAT = 0.012
 
 SPLITS = ("train", "held-out")
 
-
-class Picture(NamedTuple):
-    """values (H, W, 3) uint8, its caption, "" if there is none, and what to call it in a report."""
-
-    values: np.ndarray
-    caption: str = ""
-    name: str = ""
+ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 
 class Pictures(Protocol):
@@ -35,7 +33,7 @@ class Pictures(Protocol):
 
     @property
     def bad(self) -> Mapping[str, str]:
-        """Pictures that this process met and could not read, and why."""
+        """Pictures that this process met and could not read, and why; it only grows, at its end."""
         ...
 
     @property
@@ -60,11 +58,26 @@ def open_pictures(source: str | Path, split: str = "train") -> Pictures:
     """The pictures of one split of a source.
 
     Args:
-        source: a folder as `scripts/pack_pictures.py` writes it.
+        source: a folder, packed by `scripts/pack_pictures.py` or of picture files (`FolderPictures`); WebDataset
+            shards, "x-{00..11}.tar" (`open_shards`); a Hugging Face data set, "hf:NAME[:SPLIT]" (`open_data_set`).
         split: "train" or "held-out".
-    Raises: UserError if there is no such source, or nothing in it.
+    Raises: UserError if there is no such source, nothing in it, or a library that it needs is missing.
     """
-    return PackedPictures(source, split)
+    name = str(source)
+    if split not in SPLITS:
+        raise UserError(f"pictures are divided into {' and '.join(SPLITS)}, got {split!r}")
+    if name.startswith("hf:"):
+        return open_data_set(name.removeprefix("hf:"), split)
+    if name.endswith(ARCHIVES):
+        return open_shards(name, split)
+    if (Path(name) / "pictures.json").is_file():
+        return PackedPictures(name, split)
+    if Path(name).is_dir():
+        return FolderPictures(name, split)
+    raise UserError(
+        f"there are no pictures {name!r}: give a folder of pictures, WebDataset shards as 'x-{{00..11}}.tar', or a "
+        "Hugging Face data set as hf:NAME[:SPLIT]"
+    )
 
 
 def crop(picture: np.ndarray, side: int, generator: np.random.Generator) -> Tensor | None:
@@ -82,6 +95,22 @@ def crop(picture: np.ndarray, side: int, generator: np.random.Generator) -> Tens
     values = values[:, ::-1] if generator.random() < 0.5 else values
     piece = area_average(to_tensor(values), reduction)
     return piece if piece.std() > FLAT or generator.random() < 0.1 else None
+
+
+def framed(picture: np.ndarray, side: int, generator: np.random.Generator) -> Tensor | None:
+    """(3, side, side) in [0, 1]: as much as a square shows of (H, W, 3) uint8, reduced, at times mirrored.
+
+    What its caption says is still to be seen, and the right way up: the shorter side is reduced to `side`, and the
+    square lies at random along the longer one, in its middle more often than at its ends. None if it is too small.
+    """
+    short = min(picture.shape[:2])
+    if short < side:
+        return None
+    height, width = (max(side, round(n * side / short)) for n in picture.shape[:2])
+    values = cv2.resize(np.array(picture), (width, height), interpolation=cv2.INTER_AREA)
+    top, left = (int(generator.integers(n - side + 1, size=2).sum()) // 2 for n in (height, width))
+    values = values[top : top + side, left : left + side]
+    return to_tensor(values[:, ::-1] if generator.random() < 0.5 else values)
 
 
 def to_tensor(values: np.ndarray) -> Tensor:
@@ -124,8 +153,3 @@ class PackedPictures:
 
     def describe(self) -> str:
         return f"{len(self)} pictures, packed, in {self.folder}"
-
-
-def held_out(name: str) -> bool:
-    """One name in fifty, by its hash: it stays where it is when others come."""
-    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8 < 1 / 50
