@@ -137,7 +137,7 @@ def _assemble(folder: Path, index: Mapping[str, Any], device: torch.device, opti
 
     dtype, safe = choose_dtype(options.dtype, device), _safe(options)
     try:
-        with _quiet():
+        with quiet():
             whole = AutoencoderKL.load_config(folder, subfolder="vae").get("force_upcast", True)
             # An autoencoder that says nothing else overflows in half precision, and bf16 rounds its pictures visibly.
             precision = torch.float32 if whole else dtype
@@ -157,7 +157,7 @@ def _assemble(folder: Path, index: Mapping[str, Any], device: torch.device, opti
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the libraries' progress bars and warnings, which speak to those who program with them."""
     from diffusers.utils import logging as first
     from transformers.utils import logging as second
@@ -200,7 +200,7 @@ def _add_lora(pipe: Any, options: PretrainedOptions) -> None:
     where: dict[str, Any] = {"weight_name": path.name} if path.is_file() else {}
     try:
         where["use_safetensors"] = _safe(options)
-        with _quiet():
+        with quiet():
             pipe.load_lora_weights(str(path.parent if path.is_file() else lora), **where)
             pipe.fuse_lora()
             pipe.unload_lora_weights()

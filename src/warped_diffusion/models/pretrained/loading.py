@@ -23,6 +23,7 @@ from warped_diffusion.models.pretrained.parameterisation import (
     flow_sigma,
 )
 from warped_diffusion.models.pretrained.shown import choose_shown, nothing
+from warped_diffusion.tasks import make_task
 
 NOISE_LEVEL = 0
 """Class label of the upscaler's input: nothing is added to it, since added noise would make the frames flicker."""
@@ -41,14 +42,14 @@ def load_pretrained(
 ) -> Model:
     """The checkpoint in a folder or of a hub name, with its prompt encoded, ready to sample a task from.
 
-    What it was fine-tuned for may stand in its denoiser's config: `restoration_task`, a task's name, and
-    `noise_spectrum`, that of its noise; public models have neither and know white noise.
+    What it was fine-tuned for may stand in its denoiser's config: `restoration_task`, a task's name, `noise_spectrum`,
+    that of its noise, and `restoration_scale`, a factor; public models have none of them and know white noise.
 
     Args:
-        scale: the factor of super-resolution, where it is known.
+        scale: the factor of super-resolution; None for the task's own.
         tile: side, pixels, of the tiles that frames are encoded and decoded in (see `choose_tiling`).
     Raises: UserError if diffusers is missing, there is no such checkpoint or it holds pickles only, its family is
-        unknown here, or its channels do not fit the task.
+        unknown here, or its channels do not fit the task, or it was fine-tuned for another task or factor.
     """
     options = options or PretrainedOptions()
     pipe, module = open_checkpoint(source, device, options)
@@ -56,13 +57,13 @@ def load_pretrained(
     native = _native(module.config, codec.factor)
     tiling = choose_tiling(tile, native, codec.factor)
     codec = codec if tiling is None else TiledCodec(codec, tiling)
-    _check_trained_task(source, module.config.get("restoration_task"), task)
+    check_trained(source, module.config, task, scale)
     labelled = module.config.get("class_embed_type") is not None or bool(module.config.get("num_class_embeds"))
     shown = choose_shown(module.config.in_channels - codec.channels, task, scale, codec, labelled)
-    _check_outputs(source, module.config, codec.channels)
+    check_outputs(source, module.config, codec.channels)
     flows = "patch_size" in module.config
     network: Network = Transformer(module) if flows else UNet(module, codec.factor, NOISE_LEVEL if labelled else None)
-    noise = _noise(source, pipe.scheduler, getattr(module.config, "patch_size", 1))
+    noise = scheduler_noise(source, pipe.scheduler, getattr(module.config, "patch_size", 1))
     prompt, negative = _encode(pipe, options, device)
     return Model(
         PretrainedDenoiser(network, noise.parameterisation, prompt, negative, options.cfg),
@@ -72,7 +73,7 @@ def load_pretrained(
         codec=codec,
         prepare=shown,
         levels=noise.levels,
-        multiple=codec.factor * _stride(module.config),
+        multiple=codec.factor * stride(module.config),
         tile=native,
         sees_input=shown is not nothing,
     )
@@ -80,24 +81,32 @@ def load_pretrained(
 
 def _encode(pipe: Any, options: PretrainedOptions, device: torch.device) -> tuple[Text, Text | None]:
     """The prompt, and where it guides, the negative one."""
-    guided = options.cfg > 1
+    if options.cfg > 1:
+        return encode_text(pipe, options.prompt, device, options.negative_prompt)
+    return encode_text(pipe, options.prompt, device)
+
+
+@torch.no_grad()
+def encode_text(pipe: Any, prompt: str, device: torch.device, negative: str | None = None) -> tuple[Text, Text | None]:
+    """One prompt and, unless `negative` is None, what it steers away from, as the pipeline encodes them.
+
+    An empty negative prompt is the model's own: some have embeddings of zeros for it.
+    """
     third = {"prompt_2": None, "prompt_3": None} if hasattr(pipe, "text_encoder_3") else {}
-    with torch.no_grad():
-        encoded = pipe.encode_prompt(
-            prompt=options.prompt,
-            device=device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=guided,
-            # some models have embeddings of zeros for no negative prompt, and another for an empty one
-            negative_prompt=options.negative_prompt or None,
-            **third,
-        )
-    tokens, negative, pooled, negative_pooled = (*encoded, None, None)[:4]
-    return Text(tokens, pooled), Text(negative, negative_pooled) if guided else None
+    encoded = pipe.encode_prompt(
+        prompt=prompt,
+        device=device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=negative is not None,
+        negative_prompt=negative or None,
+        **third,
+    )
+    tokens, other, pooled, other_pooled = (*encoded, None, None)[:4]
+    return Text(tokens, pooled), None if negative is None else Text(other, other_pooled)
 
 
 @dataclass(frozen=True, eq=False)
-class _Noise:
+class SchedulerNoise:
     """How a checkpoint's scheduler treats noise."""
 
     parameterisation: Parameterisation
@@ -105,7 +114,11 @@ class _Noise:
     levels: Callable[[int, tuple[int, int]], Tensor]
 
 
-def _noise(source: str | Path, scheduler: Any, patch: int) -> _Noise:
+def scheduler_noise(source: str | Path, scheduler: Any, patch: int = 1) -> SchedulerNoise:
+    """What a checkpoint's scheduler says of its noise; `patch`: latent cells of a transformer's patch along an axis.
+
+    Raises: UserError if its levels are neither numbered steps nor flow matching.
+    """
     from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
@@ -124,10 +137,10 @@ def _noise(source: str | Path, scheduler: Any, patch: int) -> _Noise:
         euler.set_timesteps(steps)
         return euler.sigmas.double()
 
-    return _Noise(Discrete(table, prediction), (float(table[0]), float(table[-1])), levels)
+    return SchedulerNoise(Discrete(table, prediction), (float(table[0]), float(table[-1])), levels)
 
 
-def _flow_noise(scheduler: Any, patch: int) -> _Noise:
+def _flow_noise(scheduler: Any, patch: int) -> SchedulerNoise:
     def levels(steps: int, size: tuple[int, int]) -> Tensor:
         shift = {}
         if scheduler.config.use_dynamic_shifting:
@@ -137,7 +150,7 @@ def _flow_noise(scheduler: Any, patch: int) -> _Noise:
 
     low = float(flow_sigma(torch.tensor(scheduler.sigma_min)))
     high = float(flow_sigma(torch.tensor(FLOW_T_MAX, dtype=torch.float64)))
-    return _Noise(Flow(scheduler.config.num_train_timesteps), (low, high), levels)
+    return SchedulerNoise(Flow(scheduler.config.num_train_timesteps), (low, high), levels)
 
 
 def _shift(config: Any, tokens: int) -> float:
@@ -146,7 +159,7 @@ def _shift(config: Any, tokens: int) -> float:
     return config.base_shift + slope * (tokens - config.base_image_seq_len)
 
 
-def _stride(config: Any) -> int:
+def stride(config: Any) -> int:
     """Latent cells: what a frame's sides must be multiples of for the network to halve or patch them evenly."""
     if "patch_size" in config:
         return config.patch_size
@@ -161,12 +174,18 @@ def _native(config: Any, factor: int) -> int | None:
     return factor * (max(side) if isinstance(side, list | tuple) else side)
 
 
-def _check_trained_task(source: str | Path, trained: str | None, task: str) -> None:
+def check_trained(source: str | Path, config: Any, task: str, scale: int | None) -> None:
+    """Raises UserError if the config of a denoiser says that it was fine-tuned for another task or factor."""
+    trained, factor = config.get("restoration_task"), config.get("restoration_scale")
     if trained not in (None, task):
         raise UserError(f"{source} was trained for {trained}, not for {task}: give --task {trained}")
+    asked = getattr(make_task(task, scale), "scale", None)
+    if factor not in (None, asked):
+        raise UserError(f"{source} was trained for scale {factor}, not for {asked}: give --scale {factor}")
 
 
-def _check_outputs(source: str | Path, config: Any, channels: int) -> None:
+def check_outputs(source: str | Path, config: Any, channels: int) -> None:
+    """Raises UserError unless a network predicts as many channels as its latents have, and is not told its guidance."""
     if config.out_channels != channels:
         raise UserError(f"{source} predicts {config.out_channels} channels, expected the {channels} of its latents")
     if config.get("time_cond_proj_dim") is not None:

@@ -47,6 +47,13 @@ PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 """h of (u, s, prediction), by the name that a scheduler's `prediction_type` gives it."""
 
+TARGETS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda x, s, n: n,
+    "v_prediction": lambda x, s, n: (n - s * x) * (s**2 + 1).rsqrt(),
+    "sample": lambda x, s, n: x,
+}
+"""What a perfect prediction is, of (x_0, s, n): what `PREDICTIONS` turns into h = x_0."""
+
 
 @dataclass(frozen=True, eq=False)
 class Discrete:
@@ -72,6 +79,10 @@ class Discrete:
 
     def denoised(self, noisy: Tensor, sigma: Tensor, prediction: Tensor) -> Tensor:
         return PREDICTIONS[self.prediction](noisy, sigma, prediction)
+
+    def target(self, clean: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        """What the network is trained to predict of u = x_0 + s n: x_0 and n (B, C, H, W), sigma (B, 1, 1, 1)."""
+        return TARGETS[self.prediction](clean, sigma, noise)
 
 
 @dataclass(frozen=True)
