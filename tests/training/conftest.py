@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 import torch
 
@@ -24,3 +26,12 @@ def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     pack(folder / "pictures")
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """The folder of a family's tiny random checkpoint, made when it is first asked for. Not to be changed."""
+    from tests.models.pretrained.checkpoints import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return cache(lambda family: save_checkpoint(family, folder / family))
