@@ -32,7 +32,7 @@ def clip(path: Path, size: tuple[int, int]) -> Path:
 def test_thirty_steps_of_each_preset_learn_and_what_they_made_restores_a_clip(
     preset, family, checkpoints, tmp_path, monkeypatch
 ):
-    made = learner(checkpoints(family), preset)
+    made = learner(checkpoints(family), preset, cache=str(tmp_path / "cache"))
     before, after = fit(made, 30)
     assert after < 0.9 * before
     folder = made.export(trained(made), tmp_path / "run", {"steps": 30, "samples": 60, "pictures": "one picture"})
