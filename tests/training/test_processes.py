@@ -82,6 +82,21 @@ for path in sys.argv[1:]:
 """
 
 
+def start_two(arguments):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    meeting["GLOO_SOCKET_IFNAME"] = "lo"
+    return [start(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **meeting) for rank in range(2)]
+
+
+def ended(processes):
+    for process in processes:
+        _, message = process.communicate(timeout=180)
+        assert process.returncode == 0, message.decode()
+
+
 def test_two_processes_have_the_loss_curve_of_one(packed, tmp_path):
     """Inpainting, whose items weigh differently: the mean of two processes' losses would be another loss."""
     settings = {"task": "inpainting", "steps": 10, "batch": 8, "validate_every": 5, "rate": 3e-3}
@@ -89,18 +104,10 @@ def test_two_processes_have_the_loss_curve_of_one(packed, tmp_path):
         (tmp_path / f"{name}.toml").write_text(
             as_toml(tiny_config(packed, out=str(tmp_path / name), accumulate=accumulate, **settings))
         )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    meeting["GLOO_SOCKET_IFNAME"] = "lo"
-    arguments = ["-c", TWICE, tmp_path / "plain.toml", tmp_path / "parts.toml"]
-    processes = [start(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **meeting) for rank in range(2)]
+    processes = start_two(["-c", TWICE, tmp_path / "plain.toml", tmp_path / "parts.toml"])
     one = tiny_config(packed, out=str(tmp_path / "one"), **settings)
     train(one)
-    for process in processes:
-        _, message = process.communicate(timeout=180)
-        assert process.returncode == 0, message.decode()
+    ended(processes)
     expected = losses(tmp_path / "one")
     for name in ("plain", "parts"):
         came = losses(tmp_path / name)
@@ -111,3 +118,31 @@ def test_two_processes_have_the_loss_curve_of_one(packed, tmp_path):
     taken_up = []
     train(further, lambda step, *_: taken_up.append(step))
     assert taken_up == [11, 12]
+
+
+SHARDED = """
+import os, sys
+import accelerate
+state = accelerate.PartialState(cpu=True)
+state.distributed_type = accelerate.DistributedType.MULTI_GPU  # accelerate shards nowhere else; gloo does not mind
+settings = {"USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
+os.environ.update({f"ACCELERATE_{k}" if k == "USE_FSDP" else k: v for k, v in settings.items()})
+os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = "Block"
+os.environ["ACCELERATE_USE_CPU"] = "false"
+from warped_diffusion.training import read_config, train
+train(read_config(sys.argv[1], steps=sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_sharded_run_goes_on_and_has_the_loss_curve_of_one_process(packed, tmp_path):
+    """Looks at held-out pictures between steps: the averages gathered for that must not stay for the next step."""
+    settings = {"task": "inpainting", "batch": 8, "validate_every": 2, "schedule": "constant", "rate": 3e-3, "steps": 8}
+    (tmp_path / "run.toml").write_text(as_toml(tiny_config(packed, out=str(tmp_path / "sharded"), **settings)))
+    for steps in (5, 8):
+        ended(start_two(["-c", SHARDED, tmp_path / "run.toml", steps]))
+    train(tiny_config(packed, out=str(tmp_path / "one"), **settings))
+    expected, came = losses(tmp_path / "one"), losses(tmp_path / "sharded")
+    assert [loss for _, loss in came] == pytest.approx([loss for _, loss in expected], rel=CURVE)
+    weights, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "sharded"))
+    assert all(torch.allclose(value, other[name], rtol=2e-3, atol=1e-4) for name, value in weights.items())  # halves

@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +31,7 @@ IDENTITY = ("model", "task", "network", "lora_rank")
 def make_accelerator(config: TrainConfig) -> "Accelerator":
     """accelerate's view of this process: its device, its fellows, and the number format.
 
-    Raises: UserError if accelerate is not installed, or for a number format that the device has not.
+    Raises: UserError if accelerate is not installed, for a number format that the device has not, and for FSDP 1.
     """
     accelerate = _accelerate()
     device = accelerate.PartialState(cpu=_on_cpu()).device
@@ -41,6 +42,8 @@ def make_accelerator(config: TrainConfig) -> "Accelerator":
         raise UserError('precision is "fp16", which CPUs do not train in: give "bf16", "no" or "auto"')
     accelerate.state.AcceleratorState._reset_state()  # a run before this one may have had another format
     made: Accelerator = accelerate.Accelerator(gradient_accumulation_steps=config.accumulate, mixed_precision=precision)
+    if made.distributed_type.value == "FSDP" and not made.is_fsdp2:
+        raise UserError("accelerate is configured for FSDP of version 1: set fsdp_version to 2")
     return made
 
 
@@ -82,6 +85,8 @@ class Run:
         torch.manual_seed(config.seed)
         self.config, self.accelerator = config, accelerator
         self.learner = make_learner(config, accelerator.device)
+        if self._sharded():  # FSDP cuts no weights that lie in another order
+            self.learner.module.to(memory_format=torch.contiguous_format)
         trained = [parameter for parameter in self.learner.module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=config.rate, **self._settings())
         self.network, self.optimizer = accelerator.prepare(self.learner.module, optimizer)
@@ -178,10 +183,19 @@ class Run:
         self.step, self.samples, self.skipped = state["step"], state["samples"], state["skipped"]
         self._skipped_in_a_row = state["in_a_row"]
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the network computes with the averages."""
+        with self.average.in_place():
+            yield
+            for module in self.network.modules():
+                if self._sharded() and hasattr(module, "reshard"):
+                    module.reshard()  # or the next step would begin with the averages that were gathered here
+
     def export(self, folder: Path, about: dict[str, object]) -> Path:
         """The averaged model, written by the main process; to be called in all of them."""
         names = set(self._names())
-        with self.average.in_place():
+        with self.averaged():
             state = self.accelerator.get_state_dict(self.network)
             averaged = {name: value.detach().to("cpu", copy=True) for name, value in state.items() if name in names}
         about = {"steps": self.step, "samples": self.samples} | about

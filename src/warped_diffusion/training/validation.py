@@ -31,7 +31,7 @@ class Validation:
         accelerator, network, total, shown = run.accelerator, run.network, [], torch.empty(0)
         was = network.training
         network.eval()
-        with run.average.in_place():
+        with run.averaged():
             for which in numbers(run.config, accelerator, 0, 1):
                 batch = to_device(self.samples.samples(which), accelerator.device)
                 errors, weights = run.learner.errors(network, batch)
