@@ -16,7 +16,7 @@ from warped_diffusion.models import Model, embedded
 from warped_diffusion.tasks import area_average
 
 steadiness = importlib.import_module("warped_diffusion.bench.steadiness")  # by its path it is the function
-Case, Effort, Figures = steadiness.Case, steadiness.Effort, steadiness.Figures
+Case, Effort, Figures = steadiness.Case, steadiness.TimedEffort, steadiness.Figures
 
 SIZE = (24, 32)
 EFFORT = Effort(frames=3, size=SIZE, draws=2, steps=3, timed_frames=2, timed_steps=2, lanes=2)
@@ -32,7 +32,7 @@ def picture(size=SIZE):
 
 
 def case(motion=SHIFT):
-    return steadiness.make_case(picture(), EFFORT, 4, motion)
+    return steadiness.make_case(picture(), EFFORT, 4, steadiness.MOTIONS[motion])
 
 
 def known_model():
@@ -230,4 +230,4 @@ def test_the_margin_is_wide_enough_for_either_motion():
 @pytest.mark.parametrize(("scale", "size", "sentence"), [(5, SIZE, "divides both"), (4, (20, 32), "the still is")])
 def test_a_clip_that_cannot_be_made_is_one_sentence(scale, size, sentence):
     with pytest.raises(UserError, match=sentence):
-        steadiness.make_case(picture(size), EFFORT, scale, SHIFT)
+        steadiness.make_case(picture(size), EFFORT, scale, steadiness.MOTIONS[SHIFT])

@@ -22,6 +22,7 @@ from warped_diffusion.bench.posterior import posterior
 from warped_diffusion.bench.real_clips import RealClip
 from warped_diffusion.bench.steadiness import steadiness
 from warped_diffusion.bench.stills import still_clip
+from warped_diffusion.bench.zero_shot import zero_shot
 
 __all__ = [
     "BENCHMARKS",
@@ -44,4 +45,5 @@ __all__ = [
     "run_benchmark",
     "steadiness",
     "still_clip",
+    "zero_shot",
 ]

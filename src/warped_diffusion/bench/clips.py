@@ -16,7 +16,8 @@ from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, Table, benchmark
 from warped_diffusion.bench.real_clips import Footage, RealClip, chosen, fine_motion, reduced
-from warped_diffusion.bench.stills import Way, pooled_psnr
+from warped_diffusion.bench.stills import pooled_psnr
+from warped_diffusion.bench.ways import Way, settings
 from warped_diffusion.diffusion import make_guidance
 from warped_diffusion.errors import UserError
 from warped_diffusion.flow import Motion
@@ -176,20 +177,8 @@ def run(
     tick: Callable[[int], None] = lambda _: None,
 ) -> tuple[Tensor, float]:
     """The restored clip (N, 3, H, W) in [0, 1], and the seconds that a frame took."""
-    settings = Settings(
-        task=TASK,
-        scale=factor,
-        model=model,
-        noise=way.noise,
-        spectrum=options.spectrum,
-        guidance=way.guidance,
-        steps=effort.steps,
-        solver=effort.solver,
-        lanes=effort.lanes,
-        seed=options.seed,
-        device=options.device,
-    )
-    clock = Clock(restore_stream(low, settings, progress=tick))
+    asked = settings(TASK, way, model, options, effort, factor)
+    clock = Clock(restore_stream(low, asked, progress=tick))
     restored = torch.stack(list(clock))
     return restored, clock.seconds / len(low)
 

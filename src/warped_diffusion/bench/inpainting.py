@@ -19,8 +19,8 @@ from warped_diffusion.bench.stills import (
     NONE,
     TRUE,
     WARP_ONLY,
+    Effort,
     MakeMotion,
-    Way,
     draw_frames,
     mean,
     middle_clip,
@@ -29,6 +29,7 @@ from warped_diffusion.bench.stills import (
     still,
     warp_only,
 )
+from warped_diffusion.bench.ways import Way, settings
 from warped_diffusion.diffusion import NetworkGuidance, make_guidance
 from warped_diffusion.flow import Motion
 from warped_diffusion.masks import depth
@@ -85,24 +86,6 @@ ENTERING = Ellipse((-0.095, 0.42), (0.065, 0.14))
 """Left of the first frame, which shows nothing of it; either shift brings it in as a whole, with picture around it."""
 RIM = 1.5
 """Pixels at a hole's edge that are not measured: between them the ruler would mix what is made up with what is not."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is restored: what the tables ask for, or less for a quick look.
-
-    Attributes:
-        size: (height, width) of the clip.
-        draws: restorations of the clip, each with a seed of its own.
-        lanes: frames in one batch, the same for every way.
-    """
-
-    frames: int = 16
-    size: tuple[int, int] = (96, 128)
-    draws: int = 3
-    steps: int = Settings().steps
-    solver: str = Settings().solver
-    lanes: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,21 +210,8 @@ def run(
     tick: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """The restored clip: (N, 3, H, W) in [0, 1]."""
-    settings = Settings(
-        task=TASK,
-        model=model,
-        noise=way.noise,
-        spectrum=options.spectrum,
-        guidance=way.guidance,
-        steps=effort.steps,
-        solver=effort.solver,
-        lanes=effort.lanes,
-        seed=options.seed,
-        device=options.device,
-        dilate=0,
-        feather=0,
-    )
-    return torch.stack(list(restore_stream(case.degraded, settings, case.motion, tick, list(case.masks))))
+    asked = replace(settings(TASK, way, model, options, effort), dilate=0, feather=0)
+    return torch.stack(list(restore_stream(case.degraded, asked, case.motion, tick, list(case.masks))))
 
 
 def warped_first(first: Tensor, case: Case) -> Tensor:

@@ -16,8 +16,8 @@ from warped_diffusion.bench.stills import (
     NONE,
     TRUE,
     WARP_ONLY,
+    Effort,
     MakeMotion,
-    Way,
     draw_frames,
     mean,
     middle_clip,
@@ -25,6 +25,7 @@ from warped_diffusion.bench.stills import (
     still,
     warp_only,
 )
+from warped_diffusion.bench.ways import Way, settings
 from warped_diffusion.diffusion import DenoisedGuidance, NetworkGuidance, make_guidance
 from warped_diffusion.errors import UserError
 from warped_diffusion.flow import Motion
@@ -58,25 +59,18 @@ WAYS: Mapping[str, Way] = {
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How much is restored: what the table asks for, or less for a quick look.
+class TimedEffort(Effort):
+    """The same with what is timed.
 
     Attributes:
-        size: (height, width) of the clip, multiples of the scale.
-        draws: restorations of the clip, each with a seed of its own: one sample may be smooth, and another so rich in
-            what no turned pixel grid can hold that the first-frame error doubles.
+        draws: several, as one sample may be smooth, and another so rich in what no turned pixel grid can hold that the
+            first-frame error doubles.
         timed_frames, timed_steps: of the shorter restoration that is timed again and again.
-        lanes: frames in one batch, the same for every way.
     """
 
-    frames: int = 16
-    size: tuple[int, int] = (96, 128)
     draws: int = 4
-    steps: int = Settings().steps
-    solver: str = Settings().solver
     timed_frames: int = 8
     timed_steps: int = 10
-    lanes: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +119,13 @@ def steadiness(options: Options) -> Report:
 
     Raises: UserError if there is no such model or it cannot do the scale or the spectrum.
     """
-    return compare(options, Effort(), still(Effort().size))
+    return compare(options, TimedEffort(), still(TimedEffort().size))
 
 
-def compare(options: Options, effort: Effort, picture: Tensor) -> Report:
+def compare(options: Options, effort: TimedEffort, picture: Tensor) -> Report:
     """The benchmark at any effort, on any picture that is `MARGIN` larger than the clip on each side."""
     model = load_model(options.model, TASK, torch.device(options.device))
-    cases = {name: make_case(picture, effort, options.scale, name) for name in MOTIONS}
+    cases = {name: make_case(picture, effort, options.scale, motion) for name, motion in MOTIONS.items()}
     found: dict[str, dict[str, list[Figures]]] = {name: {} for name in cases}
     shown: dict[str, dict[str, Tensor]] = {}
     with Progress(console=Console(stderr=True)) as progress:
@@ -156,13 +150,13 @@ def compare(options: Options, effort: Effort, picture: Tensor) -> Report:
     return Report("steadiness", COLUMNS, table, notes(figures, costs, cases, options, effort))
 
 
-def make_case(picture: Tensor, effort: Effort, scale: int, motion: str) -> Case:
+def make_case(picture: Tensor, effort: Effort, scale: int, motion: MakeMotion) -> Case:
     """The clip that a motion makes of a picture, its middle, and what is left of that."""
     height, width = effort.size
     if height % scale or width % scale:
         raise UserError(f"a clip of {width}x{height} cannot be reduced {scale} times: use a scale that divides both")
-    truth = middle_clip(picture, MOTIONS[motion], effort.frames, effort.size)
-    return Case(truth, degrade(truth, TASK, scale), MOTIONS[motion](effort.frames, effort.size))
+    truth = middle_clip(picture, motion, effort.frames, effort.size)
+    return Case(truth, degrade(truth, TASK, scale), motion(effort.frames, effort.size))
 
 
 def run(
@@ -172,23 +166,10 @@ def run(
     options: Options,
     effort: Effort,
     tick: Callable[[int], None] = lambda _: None,
-    steps: int | None = None,
 ) -> Tensor:
     """The restored clip: (N, 3, H, W) in [0, 1]."""
-    settings = Settings(
-        task=TASK,
-        scale=options.scale,
-        model=model,
-        noise=way.noise,
-        spectrum=options.spectrum,
-        guidance=way.guidance,
-        steps=steps or effort.steps,
-        solver=effort.solver,
-        lanes=effort.lanes,
-        seed=options.seed,
-        device=options.device,
-    )
-    return torch.stack(list(restore_stream(case.degraded, settings, case.motion, tick)))
+    asked = settings(TASK, way, model, options, effort, options.scale)
+    return torch.stack(list(restore_stream(case.degraded, asked, case.motion, tick)))
 
 
 def measured(clip: Tensor, case: Case) -> Figures:
@@ -204,14 +185,14 @@ def measured(clip: Tensor, case: Case) -> Figures:
     )
 
 
-def timed(case: Case, model: Model, options: Options, effort: Effort) -> dict[str, float]:
+def timed(case: Case, model: Model, options: Options, effort: TimedEffort) -> dict[str, float]:
     """Seconds per frame and step of each way, all that a frame needs before its first step included."""
-    case = case.beginning(effort.timed_frames)
+    case, short = case.beginning(effort.timed_frames), replace(effort, steps=effort.timed_steps)
     seconds = {}
     for name, way in WAYS.items():
 
         def once(way: Way = way) -> Tensor:
-            return run(case, way, model, options, effort, steps=effort.timed_steps)
+            return run(case, way, model, options, short)
 
         timing = measure(once, options.warmup, options.repeats, options.device)
         seconds[name] = timing.median / (len(case.truth) * effort.timed_steps)
@@ -278,7 +259,7 @@ def notes(
     costs: Mapping[str, float],
     cases: Mapping[str, Case],
     options: Options,
-    effort: Effort,
+    effort: TimedEffort,
 ) -> list[str]:
     height, width = effort.size
     shares = (f"{case.exposed[-1].double().mean():.0%} ({name})" for name, case in cases.items())

@@ -2,19 +2,19 @@
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from warped_diffusion.diffusion import Guidance, NoGuidance
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.flow.maps import compose, identity_map
 from warped_diffusion.flow.motion import Motion
 from warped_diffusion.metrics import mse
 from warped_diffusion.metrics.spline import sample_spline
+from warped_diffusion.options import Options as Settings
 from warped_diffusion.video import VideoReader, film_strip, write_picture
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "sample-original.mp4"
@@ -34,11 +34,21 @@ Figures = TypeVar("Figures", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to restore the clip."""
+class Effort:
+    """How much is restored: what the tables ask for, or less for a quick look.
 
-    noise: str = "gp"
-    guidance: Guidance = field(default_factory=NoGuidance)
+    Attributes:
+        size: (height, width) of the clip; in super-resolution multiples of the scale.
+        draws: restorations of the clip, each with a seed of its own.
+        lanes: frames in one batch, the same for every way.
+    """
+
+    frames: int = 16
+    size: tuple[int, int] = (96, 128)
+    draws: int = 3
+    steps: int = Settings().steps
+    solver: str = Settings().solver
+    lanes: int = 8
 
 
 NONE, WARP_ONLY, TRUE = "none", "warp only", "true clip"
