@@ -11,16 +11,16 @@ from warped_diffusion.training import TrainConfig
 SIZES = ((96, 128), (80, 112), (120, 90))
 
 
-def pack(folder: Path) -> Path:
-    """Three pictures of random blots for training and one held out, as `scripts/pack_pictures.py` packs."""
+def pack(folder: Path, sizes: tuple[tuple[int, int], ...] = SIZES) -> Path:
+    """Pictures of random blots for training and one held out, as `scripts/pack_pictures.py` packs."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     entries, offset = [], 0
     with open(folder / "pictures.bin", "wb") as file:
-        for number, (height, width) in enumerate((*SIZES, SIZES[0])):
+        for number, (height, width) in enumerate((*sizes, sizes[0])):
             picture = texture(height, width, generator)
             file.write(picture.tobytes())
-            split = "train" if number < len(SIZES) else "held-out"
+            split = "train" if number < len(sizes) else "held-out"
             size = [height, width]
             entries.append({"name": f"{number}", "source": "made", "offset": offset, "size": size, "split": split})
             offset += picture.size
