@@ -3,6 +3,7 @@
 from warped_diffusion.bench.clips import clips
 from warped_diffusion.bench.consistency import consistency
 from warped_diffusion.bench.decoder import decoder
+from warped_diffusion.bench.fine_tuning import fine_tuning
 from warped_diffusion.bench.flow import flow
 from warped_diffusion.bench.harness import (
     BENCHMARKS,
@@ -36,6 +37,7 @@ __all__ = [
     "clips",
     "consistency",
     "decoder",
+    "fine_tuning",
     "flow",
     "inpainting",
     "machine",
