@@ -21,6 +21,7 @@ from warped_diffusion.bench.inpainting import inpainting
 from warped_diffusion.bench.noise import noise
 from warped_diffusion.bench.posterior import posterior
 from warped_diffusion.bench.real_clips import RealClip
+from warped_diffusion.bench.sampler import sampler
 from warped_diffusion.bench.steadiness import steadiness
 from warped_diffusion.bench.stills import still_clip
 from warped_diffusion.bench.zero_shot import zero_shot
@@ -45,6 +46,7 @@ __all__ = [
     "noise",
     "posterior",
     "run_benchmark",
+    "sampler",
     "steadiness",
     "still_clip",
     "zero_shot",

@@ -17,6 +17,7 @@ import torch
 
 from warped_diffusion.bench.real_clips import RealClip
 from warped_diffusion.errors import UserError
+from warped_diffusion.options import choose_device
 
 Cell = str | int | float | bool | None
 
@@ -68,16 +69,17 @@ def measure(
     device = torch.device(device)
     seconds = []
     for _ in range(warmup + repeats):
-        _wait_for(device)
+        wait_for(device)
         start = time.perf_counter()
         function()
-        _wait_for(device)
+        wait_for(device)
         seconds.append(time.perf_counter() - start)
     kept = seconds[warmup:]
     return Timing(statistics.median(kept), min(kept), max(kept), repeats)
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until what was launched on a CUDA device is done; other devices do not run ahead."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -276,11 +278,12 @@ def run_benchmark(name: str, out: Path | None = None, **options: Any) -> Report:
 
     Args:
         options: fields of `Options`.
-    Raises: UserError if there is no such benchmark, or the report cannot be written.
+    Raises: UserError if there is no such benchmark or device, or the report cannot be written.
     """
     if name not in BENCHMARKS:
         raise UserError(f"there is no benchmark {name!r}: choose from {', '.join(sorted(BENCHMARKS))}")
     asked = Options(out=out, **options)
+    choose_device(asked.device)  # says plainly that there is no such device
     before = machine(asked.device)  # its load must not be the benchmark's own
     report = dataclasses.replace(BENCHMARKS[name](asked), command=_command(name, asked), machine=before)
     if out is not None:
