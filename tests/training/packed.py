@@ -44,7 +44,6 @@ def tiny_config(folder: Path, **changes: object) -> TrainConfig:
         "out": str(folder / "run"),
         "steps": 6,
         "batch": 4,
-        "group": 2,
         "crop": 24,
         "checkpoint_every": 3,
         "warmup": 2,

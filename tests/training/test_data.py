@@ -12,7 +12,8 @@ from tests.training.packed import SIZES, tiny_config
 from warped_diffusion.errors import UserError
 from warped_diffusion.noise import grid_noise
 from warped_diffusion.tasks import area_average
-from warped_diffusion.training.data import Draw, Samples, collate, condition_of, draw_noise
+from warped_diffusion.training.data import Draw, Samples, condition_of, draw_noise
+from warped_diffusion.training.parts import ByNumbers
 from warped_diffusion.training.pictures import PackedPictures, crop, open_pictures
 
 CASES = [
@@ -42,6 +43,17 @@ def same(one, other):
     )
 
 
+def joined(batches):
+    """Small batches as one."""
+    batches = list(batches)
+    return {
+        name: torch.cat([batch[name] for batch in batches])
+        if isinstance(first, torch.Tensor)
+        else [text for batch in batches for text in batch[name]]
+        for name, first in batches[0].items()
+    }
+
+
 def test_a_split_holds_its_own_pictures(packed, pictures):
     assert [picture.shape for picture in pictures] == [(*size, 3) for size in SIZES]
     assert len(PackedPictures(packed / "pictures", "held-out")) == 1
@@ -49,16 +61,15 @@ def test_a_split_holds_its_own_pictures(packed, pictures):
 
 @pytest.mark.parametrize("changes", CASES)
 def test_a_sample_is_a_function_of_the_seed_and_its_number(packed, pictures, changes):
-    """Asked for alone, in any order, in groups of other sizes and in other processes."""
-    config = tiny_config(packed, group=4, steps=4, batch=8, **changes)
+    """Asked for alone, in any order, in batches of other sizes and in other processes."""
+    config = tiny_config(packed, **changes)
     samples = Samples(pictures, config)
     whole = samples.samples(range(12))
-    assert same(collate([samples.samples([index]) for index in range(12)]), whole)
-    backwards = Samples(open_pictures(packed / "pictures"), dataclasses.replace(config, group=2, batch=2))
-    assert same(collate([backwards[group] for group in reversed(range(6))][::-1]), whole)
-    loader = DataLoader(samples, batch_size=None, sampler=range(3), num_workers=2)
-    assert same(collate(list(loader)), whole)
-    assert len(samples) == 8
+    assert same(joined([samples.samples([index]) for index in range(12)]), whole)
+    backwards = Samples(open_pictures(packed / "pictures"), dataclasses.replace(config, batch=2))
+    assert same(joined([backwards.samples([i, i + 1]) for i in range(10, -1, -2)][::-1]), whole)
+    ranges = [range(first, first + 4) for first in (0, 4, 8)]
+    assert same(joined(DataLoader(ByNumbers(samples), batch_size=None, sampler=ranges, num_workers=2)), whole)
     for other in (samples.samples(range(12, 24)), made(pictures, dataclasses.replace(config, seed=1), 12)):
         for name in ("clean", "picture", "relative_sigma", "noise_seed"):
             assert not torch.equal(whole[name], other[name])

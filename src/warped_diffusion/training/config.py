@@ -27,7 +27,6 @@ class TrainConfig:
         task: a name in `tasks.TASKS`.
         batch: crops of one optimiser step, over all processes and accumulated parts together.
         accumulate: parts that a process's share of the batch is taken in, one after another, to save memory.
-        group: crops of one batch that are made together; in super-resolution they share their scale.
         scales, scale_shares: of super-resolution, the factors drawn, and how often; a pretrained model has one factor.
         drop: share of the crops whose condition is left out; in inpainting, of those whose hole is the whole frame;
             it has no part in clean-up.
@@ -63,7 +62,6 @@ class TrainConfig:
     steps: int = 10_000
     batch: int = 32
     accumulate: int = 1
-    group: int = 8
     crop: int = 64
     scales: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
     scale_shares: tuple[float, ...] = (0.1, 0.06, 0.3, 0.05, 0.05, 0.02, 0.42)
@@ -180,7 +178,7 @@ def _converted(name: str, kind: Any, value: Any) -> Any:
 
 def _check(config: TrainConfig) -> None:
     """Raises: UserError for values that no run can have."""
-    for name in ("steps", "batch", "accumulate", "group", "crop", "threads", "patience", "checkpoint_every", "keep"):
+    for name in ("steps", "batch", "accumulate", "crop", "threads", "patience", "checkpoint_every", "keep"):
         if getattr(config, name) < 1:
             raise UserError(f"{name} is {getattr(config, name)}: it is 1 or more")
     for name in ("workers", "warmup", "validate_every", "lora_rank", "lora_alpha", "min_snr", "weight_decay"):
@@ -202,5 +200,3 @@ def _check(config: TrainConfig) -> None:
             f"scales names {len(config.scales)} factors and scale_shares {len(config.scale_shares)} shares: "
             "give one share for each factor"
         )
-    if config.batch % config.group:
-        raise UserError(f"batch is {config.batch}, which groups of {config.group} do not fill: give a multiple of it")

@@ -1,7 +1,6 @@
 """Training samples: pieces of pictures, degraded as the task degrades, all by the seed and the sample's number.
 
-A `Samples` is map-style, over groups of samples that are made together: group g holds samples g n ... g n + n - 1. Each
-sample has a generator of its own, so neither the group's size nor the batch's nor the number of processes changes it.
+Each sample has a generator of its own, so neither the batch that it is in nor the number of processes changes it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from warped_diffusion.errors import UserError
 from warped_diffusion.masks import random_mask
@@ -22,7 +20,7 @@ from warped_diffusion.training.config import TrainConfig
 from warped_diffusion.training.pictures import Pictures, crop, framed
 
 Batch = dict[str, Any]
-"""What a group or a batch holds, B samples; the task's condition lies flat among the rest:
+"""What a batch holds, B samples; the task's condition lies flat among the rest:
 
 clean (B, 3, H, W) in [-1, 1]; relative_sigma (B,), noise levels in the task's unit; noise_seed (B,) int64, see
 `draw_noise`; the condition, `CONDITION`: spectrum (B,) int64, an index into SPECTRA, and what the task tells, picture
@@ -41,16 +39,6 @@ def condition_of(batch: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: batch[name] for name in CONDITION if name in batch}
 
 
-def collate(groups: Sequence[Batch]) -> Batch:
-    """Groups joined to a batch, in their order: a DataLoader's `collate_fn`."""
-    return {
-        name: torch.cat([group[name] for group in groups])
-        if isinstance(first, Tensor)
-        else [text for group in groups for text in group[name]]
-        for name, first in groups[0].items()
-    }
-
-
 def draw_noise(batch: Mapping[str, Any], shape: Sequence[int], device: torch.device | str | None = None) -> Tensor:
     """The noise of a batch's samples, (B, C, H, W), each of its spectrum and from its seed: one FFT on `device`.
 
@@ -62,12 +50,12 @@ def draw_noise(batch: Mapping[str, Any], shape: Sequence[int], device: torch.dev
     return grid_noise(spectra, shape, generators, device)
 
 
-class Samples(Dataset[Batch]):
-    """The groups of samples of a run.
+class Samples:
+    """The samples of a run.
 
     Args:
         pictures: of one split.
-        config: `steps` and `batch` only say how many groups there are.
+        config: of the run; its `steps` and `batch` have no part in what a sample is.
     Raises: UserError for a task that models of that kind are not trained for, or several scales of a pretrained one.
     """
 
@@ -79,13 +67,6 @@ class Samples(Dataset[Batch]):
             raise UserError(f"a pretrained model enlarges by one factor, scales are {list(config.scales)}: give one")
         self.pictures, self.config, self.pairs = pictures, config, pairs
         self._unread, self._small = 0, set[str]()  # of those, how many and which were reported
-
-    def __len__(self) -> int:
-        return self.config.steps * self.config.batch // self.config.group
-
-    def __getitem__(self, group: int) -> Batch:
-        count = self.config.group
-        return self.samples(range(group * count, (group + 1) * count))
 
     def samples(self, indices: Iterable[int]) -> Batch:
         """Any samples by their numbers, as a batch."""
@@ -143,7 +124,7 @@ Cut = Callable[[np.ndarray, int, np.random.Generator], Tensor | None]
 """A piece of (H, W, 3) uint8: (3, side, side) in [0, 1], None if another picture shall be drawn."""
 
 Pairs = Callable[[Sequence[Draw], TrainConfig], tuple[Tensor, dict[str, Tensor]]]
-"""Clean crops (group, 3, crop, crop) in [-1, 1] and the task's condition of what it makes of them."""
+"""Clean crops (B, 3, crop, crop) in [-1, 1] and the task's condition of what it makes of them."""
 
 
 def _reduced(draws: Sequence[Draw], config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:

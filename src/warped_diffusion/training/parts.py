@@ -43,7 +43,7 @@ def make_parts(
     Raises: UserError if the pictures do not give the samples.
     """
     loader = DataLoader(
-        _ByNumbers(samples),
+        ByNumbers(samples),
         batch_size=None,
         sampler=numbers(config, accelerator, first, batches),
         num_workers=config.workers,
@@ -55,7 +55,7 @@ def make_parts(
         yield part
 
 
-class _ByNumbers(Dataset[Batch | UserError]):
+class ByNumbers(Dataset[Batch | UserError]):
     """One item is one part of a batch. A user's mistake is handed over: raised in a worker, it would be a traceback."""
 
     def __init__(self, samples: Samples) -> None:

@@ -86,7 +86,7 @@ class Run:
         self.config, self.accelerator = config, accelerator
         self.learner = make_learner(config, accelerator.device)
         if self._sharded():  # FSDP cuts no weights that lie in another order
-            self.learner.module.to(memory_format=torch.contiguous_format)
+            self.learner.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         trained = [parameter for parameter in self.learner.module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=config.rate, **self._settings())
         self.network, self.optimizer = accelerator.prepare(self.learner.module, optimizer)
