@@ -125,7 +125,6 @@ def trained(source: str, folder: Path, effort: Effort, options: Options) -> dict
         out=str(folder / "white"),
         steps=effort.steps,
         batch=effort.batch,
-        group=effort.batch,
         crop=effort.crop,
         scales=(SCALE,),
         spectra=(WHITE,),
@@ -135,18 +134,16 @@ def trained(source: str, folder: Path, effort: Effort, options: Options) -> dict
         checkpoint_every=effort.steps,
         network=dict(effort.network),
     )
-    more = {"steps": max(1, effort.steps // 10), "warmup": max(1, effort.steps // 100), "rate": first.rate / 2}
+    more = replace(first, steps=max(1, effort.steps // 10), warmup=max(1, effort.steps // 100), rate=first.rate / 2)
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("training", total=effort.steps + 2 * int(more["steps"]))
+        bar = progress.add_task("training", total=effort.steps + 2 * more.steps)
 
         def report(*_: object) -> None:
             progress.advance(bar)
 
         white = train(first, report)
         runs = {
-            spectrum: replace(
-                first, out=str(folder / f"{spectrum}-more"), spectra=(spectrum,), warm_start=str(white), **more
-            )
+            spectrum: replace(more, out=str(folder / f"{spectrum}-more"), spectra=(spectrum,), warm_start=str(white))
             for spectrum in (WHITE, CORRELATED)
         }
         weights = {spectrum: train(run, report) for spectrum, run in runs.items()}
@@ -158,7 +155,7 @@ def trained(source: str, folder: Path, effort: Effort, options: Options) -> dict
 
 
 def measured(case: Case, truth: Tensor, effort: Effort, options: Options) -> dict[str, Figure]:
-    """The figures of `MEASURES`: means over pictures, each the mean of its draws."""
+    """The figures by name: means over pictures, each the mean of its draws."""
     drawn = posterior.Effort(side=effort.side, steps=effort.evaluations, draws=1, drawn=1)
     device = torch.device(options.device)
     found: dict[str, list[Tensor]] = {name: [] for name in (ONE_STEP, SAMPLED, "detail")}

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from warped_diffusion.models import Codec
+from warped_diffusion.diffusion import Codec
 from warped_diffusion.models.pretrained.checkpoint import quiet
 from warped_diffusion.models.pretrained.denoiser import Text
 from warped_diffusion.models.pretrained.loading import encode_text
