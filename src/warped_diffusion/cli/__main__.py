@@ -1,0 +1,3 @@
+from warped_diffusion.cli import main
+
+main()

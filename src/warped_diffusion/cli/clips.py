@@ -1,0 +1,208 @@
+"""Verbs that restore or degrade clips."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warped_diffusion.cli.arguments import (
+    Blur,
+    Mask,
+    MaskBox,
+    Overwrite,
+    Range,
+    Scale,
+    Task,
+    cut_list,
+    four_numbers,
+    frame_range,
+    lane_count,
+    tile_side,
+)
+from warped_diffusion.cli.talk import bar, talk
+from warped_diffusion.cli.verbs import app
+
+
+@app.command()
+def restore(
+    input: Annotated[Path, typer.Argument(help="The degraded clip.")],
+    output: Annotated[Path, typer.Argument(help="The restored clip.")],
+    task: Task = "super-resolution",
+    scale: Scale = None,
+    blur: Blur = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="embedded, a weights file, or a pretrained model: a folder in diffusers' format or a hub's OWNER/NAME."
+        ),
+    ] = "embedded",
+    prompt: Annotated[str, typer.Option(help="Of a pretrained model: what the frames show.")] = "",
+    negative_prompt: Annotated[str, typer.Option(help="And what they should not look like.")] = "",
+    cfg: Annotated[float, typer.Option(help="Weight of the prompt; up to 1 at half the cost.")] = 5.0,
+    dtype: Annotated[str, typer.Option(help="Of a pretrained model: auto, bf16, fp16 or fp32.")] = "auto",
+    offload: Annotated[
+        str,
+        typer.Option(help="What of a pretrained model waits in main memory: none, model or sequential."),
+    ] = "none",
+    lora: Annotated[
+        str | None,
+        typer.Option(help="Low-rank weights to add to it: file, folder or hub name."),
+    ] = None,
+    consistency: Annotated[
+        bool | None,
+        typer.Option(
+            help="Project estimates towards the input.",
+            show_default="for models not told of it",
+        ),
+    ] = None,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|PIXELS",
+            help="Large frames are restored in overlapping tiles of that side; auto: the model's own.",
+        ),
+    ] = "auto",
+    decoded_guidance: Annotated[
+        float, typer.Option(help="Also align a latent model's decoded frames, by this strength.")
+    ] = 0.0,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Also read a pretrained model's pickled weights, which can run any code."),
+    ] = False,
+    noise: Annotated[
+        str, typer.Option(help="Noise: gp (follows the flow), integral, bilinear, nearest, fixed or resample.")
+    ] = "gp",
+    fresh: Annotated[float, typer.Option(help="Share of the noise's variance drawn anew in every frame.")] = 0.0,
+    spectrum: Annotated[
+        str | None, typer.Option(help="Noise spectrum: white or squared-exponential.", show_default="the model's own")
+    ] = None,
+    guidance: Annotated[str, typer.Option(help="Steering: denoised, network (the paper's) or none.")] = "denoised",
+    strength: Annotated[float, typer.Option(help="Multiple of the guidance's default strength.")] = 1.0,
+    detail: Annotated[
+        float | None,
+        typer.Option(
+            help="From 0, faithful and smooth, to 1, all the detail that is made up.", show_default="the task's own"
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Network evaluations a frame.")] = 20,
+    solver: Annotated[str, typer.Option(help="euler or dpmpp-2m.")] = "euler",
+    flow: Annotated[
+        str, typer.Option(help="Estimator of optical flow: auto, refined, dis, raft or raft-small.")
+    ] = "auto",
+    lanes: Annotated[str, typer.Option(help="Frames in one batch, or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU if there is one")] = None,
+    cuts: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|LIST",
+            help="Scene cuts: found, none, or the clip's frames, counted from 0, that begin a shot, such as 48,120.",
+        ),
+    ] = "auto",
+    frames: Range = ":",
+    mask: Mask = None,
+    mask_box: MaskBox = None,
+    track_mask: Annotated[
+        bool, typer.Option("--track-mask", help="The mask is of the first frame, and moves with what it covers.")
+    ] = False,
+    pad: Annotated[
+        str | None,
+        typer.Option(metavar="LEFT,TOP,RIGHT,BOTTOM", help="Pixels to add around the frame, to be filled in."),
+    ] = None,
+    dilate: Annotated[int | None, typer.Option(help="Pixels by which the mask is grown.", show_default="4")] = None,
+    feather: Annotated[
+        int | None,
+        typer.Option(help="Pixels around it in which what is filled in passes into the clip.", show_default="4"),
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Also write input | each frame alone | restored, side by side.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Restore a degraded clip."""
+    from warped_diffusion.models import PretrainedOptions
+    from warped_diffusion.options import Options
+    from warped_diffusion.restore_video import restore_video
+
+    options = Options(
+        task=task,
+        scale=scale,
+        blur=blur,
+        model=model,
+        noise=noise,
+        spectrum=spectrum,
+        guidance=guidance,
+        strength=strength,
+        detail=detail,
+        steps=steps,
+        solver=solver,
+        flow=flow,
+        lanes=lane_count(lanes),
+        seed=seed,
+        device=device,
+        fresh=fresh,
+        dilate=dilate,
+        feather=feather,
+        cuts=cut_list(cuts),
+        consistency=consistency,
+        tile=tile_side(tile),
+        decoded_guidance=decoded_guidance,
+        pretrained=PretrainedOptions(prompt, negative_prompt, cfg, dtype, offload, allow_pickle, lora),
+    )
+    box, border = four_numbers(mask_box, "--mask-box"), four_numbers(pad, "--pad")
+    with bar("restoring") as (begin, advance):
+        result = restore_video(
+            input,
+            output,
+            options,
+            frame_range(frames),
+            compare,
+            overwrite,
+            begin,
+            advance,
+            mask=mask,
+            mask_box=box,
+            track_mask=track_mask,
+            pad=border,
+        )
+    if result.warning:
+        talk.print(f"warning: {result.warning}", highlight=False, soft_wrap=True)
+    talk.print(f"{result.frames} frames in {result.seconds:.1f} s, {result.seconds / result.frames:.2f} s a frame")
+    print(output)
+
+
+@app.command()
+def degrade(
+    input: Annotated[Path, typer.Argument(help="A good clip.")],
+    output: Annotated[Path, typer.Argument(help="The degraded clip.")],
+    task: Task = "super-resolution",
+    scale: Scale = None,
+    blur: Blur = None,
+    frames: Range = ":",
+    mask: Mask = None,
+    mask_box: MaskBox = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a test input from a good clip, by the task's own degradation."""
+    from warped_diffusion.restore_video import degrade_video
+
+    box = four_numbers(mask_box, "--mask-box")
+    warning = degrade_video(input, output, task, scale, frame_range(frames), overwrite, mask, box, blur)
+    if warning:
+        talk.print(f"warning: {warning}", highlight=False, soft_wrap=True)
+    print(output)
+
+
+@app.command()
+def demo(
+    task: Annotated[str, typer.Option(help="super-resolution or clean-up.")] = "super-resolution",
+    scale: Annotated[int | None, typer.Option(help="4, or the paper's 8, for super-resolution.")] = None,
+    steps: Annotated[int, typer.Option(help="Network evaluations a frame.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder for the clips.")] = Path("out/demo"),
+) -> None:
+    """Restore the sample clip, compare it with each frame alone, and measure both."""
+    from warped_diffusion.demo import run_demo
+
+    with bar("restoring the sample") as (begin, advance):
+        report = run_demo(task, scale, steps, out, begin, advance)
+    print(report.markdown())
