@@ -247,23 +247,16 @@ def clip(case: Case, guidance: Guidance, frames: int, options: Options) -> Itera
     for index in range(frames):
         links: tuple[Link, ...] = ()
         if index > 0 and guidance.anchors:
-            step = (motion.forward, motion.backward, motion.visible, motion.known)
-            links = tuple(ties(index, guidance, keys, *(values[index - 1] for values in step), device=device))
+            links = tuple(ties(index, guidance, keys, motion, device))
         noise = torch.randn(case.shape, generator=seeds).to(device)
         yield FrameInput(noise, case.condition, links, case.start, is_key=keys.key_index == index)
 
 
-def ties(
-    index: int,
-    guidance: Guidance,
-    keys: KeyFrames,
-    forward: Tensor,
-    backward: Tensor,
-    visible: Tensor,
-    known: Tensor,
-    device: torch.device,
-) -> Iterator[Link]:
-    """To the previous frame and, where that is another, to the key frame."""
+def ties(index: int, guidance: Guidance, keys: KeyFrames, motion: Motion, device: torch.device) -> Iterator[Link]:
+    """To the previous frame and, where that is another, to the key frame; `keys` goes on to the frame `index`."""
+    forward, backward, visible, known = (
+        values[index - 1] for values in (motion.forward, motion.backward, motion.visible, motion.known)
+    )
 
     def link(reference: int, there: Tensor, seen: Tensor, was_seen: Tensor, weight: float) -> Link:
         warp = Warp(there.to(device), (there.shape[0], there.shape[1]), guidance.kernel)
