@@ -7,8 +7,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from warped_diffusion.diffusion import DenoisedGuidance, Link
-from warped_diffusion.diffusion.links import Links
+from warped_diffusion.diffusion import DenoisedGuidance, Link, Links
 from warped_diffusion.errors import UserError
 from warped_diffusion.flow import credit
 

@@ -13,6 +13,7 @@ from warped_diffusion.decoded import DecodedGuidance
 from warped_diffusion.diffusion import (
     Consistent,
     FrameInput,
+    Links,
     Tiled,
     choose_tiling,
     get_solver,
@@ -23,7 +24,6 @@ from warped_diffusion.diffusion import (
     some_levels,
 )
 from warped_diffusion.diffusion.contract import Condition, Denoiser
-from warped_diffusion.diffusion.links import Links
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.estimators import CutDetector, estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (

@@ -24,14 +24,14 @@ from warped_diffusion.diffusion import (
     Denoiser,
     FrameInput,
     Guidance,
-    Link,
+    Links,
     get_solver,
     karras_sigmas,
     make_guidance,
     sample,
 )
 from warped_diffusion.errors import UserError
-from warped_diffusion.flow import KeyFrames, Motion, Warp
+from warped_diffusion.flow import Motion
 from warped_diffusion.models import load_model
 from warped_diffusion.models.pretrained.options import choose_dtype
 from warped_diffusion.options import choose_lanes
@@ -241,33 +241,16 @@ def embedded_case(options: Options, effort: Effort) -> Case:
 
 def clip(case: Case, guidance: Guidance, frames: int, options: Options) -> Iterator[FrameInput]:
     """Frames under a steady turn and shift, each with the links that the guidance asks for, made when asked for."""
-    device, size, seeds = torch.device(options.device), case.shape[1:], torch.Generator().manual_seed(options.seed)
+    device, seeds = torch.device(options.device), torch.Generator().manual_seed(options.seed)
+    size = (case.shape[1], case.shape[2])
     motion = Motion.analytic(frames, size, shift=(1.37, 0.61), rotation=0.2)
-    keys = KeyFrames()
+    ties = Links(guidance, size, device)
     for index in range(frames):
-        links: tuple[Link, ...] = ()
-        if index > 0 and guidance.anchors:
-            links = tuple(ties(index, guidance, keys, motion, device))
+        pair = index - 1
+        step = (motion.forward[pair], motion.backward[pair], motion.visible[pair], motion.known[pair])
+        links = ties.advance(step if index > 0 and guidance.anchors else None)
         noise = torch.randn(case.shape, generator=seeds).to(device)
-        yield FrameInput(noise, case.condition, links, case.start, is_key=keys.key_index == index)
-
-
-def ties(index: int, guidance: Guidance, keys: KeyFrames, motion: Motion, device: torch.device) -> Iterator[Link]:
-    """To the previous frame and, where that is another, to the key frame; `keys` goes on to the frame `index`."""
-    forward, backward, visible, known = (
-        values[index - 1] for values in (motion.forward, motion.backward, motion.visible, motion.known)
-    )
-
-    def link(reference: int, there: Tensor, seen: Tensor, was_seen: Tensor, weight: float) -> Link:
-        warp = Warp(there.to(device), (there.shape[0], there.shape[1]), guidance.kernel)
-        return Link(reference, warp, seen.to(device), was_seen.to(device), weight)
-
-    weights = guidance.anchors
-    key = keys.advance(forward, backward, visible, known)
-    if "key" in weights:
-        yield link(key.key_index, key.forward, key.visible, key.known, weights["key"])
-    if "previous" in weights and not ("key" in weights and key.is_previous):
-        yield link(index - 1, forward, visible, known, weights["previous"])
+        yield FrameInput(noise, case.condition, links, case.start, is_key=ties.key_index == index)
 
 
 class Paced:

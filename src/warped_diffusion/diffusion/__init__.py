@@ -11,6 +11,7 @@ from warped_diffusion.diffusion.guidance import (
     make_guidance,
 )
 from warped_diffusion.diffusion.link import Link
+from warped_diffusion.diffusion.links import Links
 from warped_diffusion.diffusion.operators import AreaAverage, Blur, Mask, Operator
 from warped_diffusion.diffusion.schedule import karras_sigmas
 from warped_diffusion.diffusion.solvers import SOLVERS, Solver, get_solver
@@ -30,6 +31,7 @@ __all__ = [
     "FrameInput",
     "Guidance",
     "Link",
+    "Links",
     "Mask",
     "NetworkGuidance",
     "NoGuidance",
