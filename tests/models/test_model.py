@@ -1,5 +1,8 @@
 """Which model a name, a path or a denoiser stands for."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -62,3 +65,14 @@ def test_a_task_without_weights_is_one_sentence():
 def test_the_format_is_one_that_the_device_can_compute_in():
     assert best_dtype(CPU) in (torch.bfloat16, torch.float32)
     assert best_dtype(torch.device("meta")) == torch.float32
+
+
+def test_the_embedded_models_need_none_of_the_libraries_of_pretrained_ones_or_of_training():
+    """They take seconds to import."""
+    code = (
+        "import sys, torch, warped_diffusion.cli, warped_diffusion.restore_video; from warped_diffusion import models;"
+        "models.load_model('embedded', 'super-resolution', torch.device('cpu'));"
+        "print({'diffusers', 'transformers', 'peft', 'accelerate', 'warped_diffusion.training'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
