@@ -50,7 +50,9 @@ def test_the_loop_trains_it_goes_on_and_exports_the_folder(checkpoints, packed, 
     train(tiny(checkpoints("sd"), "sdxl-sr8-lora-24gb", steps=2, **settings))
     folder = train(tiny(checkpoints("sd"), "sdxl-sr8-lora-24gb", steps=3, **settings))
     assert folder == tmp_path / "model"
-    assert "3 of 2 pictures of 16×16" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "3 of 2 pictures of 16×16" in card
+    assert "3 pictures, packed, in pictures |" in card  # its path is nobody's business
     base = UNet2DConditionModel.from_pretrained(checkpoints("sd"), subfolder="unet").state_dict()
     made = UNet2DConditionModel.from_pretrained(folder, subfolder="unet").state_dict()
     changed = {name for name, value in base.items() if value.shape != made[name].shape or (value != made[name]).any()}

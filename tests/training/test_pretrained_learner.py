@@ -1,12 +1,14 @@
 """What fine-tuning asks of Stable Diffusion and SDXL, on tiny random checkpoints."""
 
+import json
 import math
+import shutil
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from tests.models.tiny import randn
@@ -239,6 +241,15 @@ def test_checkpoints_that_cannot_be_fine_tuned_are_refused(checkpoints, tmp_path
     refused("was trained for super-resolution, not for inpainting", folder, "sdxl-inpaint-paper")
     refused("was trained for scale 8, not for 4", folder, scales=(4,))
     assert learner(folder).module.unet.config.in_channels == 8  # goes on
+
+
+def test_levels_that_are_not_numbered_are_refused(checkpoints, tmp_path):
+    folder = Path(shutil.copytree(checkpoints("sd"), tmp_path / "sd"))
+    FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    refused("has the scheduler FlowMatchEulerDiscreteScheduler: fine-tuning knows", folder)
 
 
 def test_settings_of_no_use_to_a_pretrained_model_are_refused(checkpoints):

@@ -67,6 +67,12 @@ def base_name(config: TrainConfig) -> str:
     return Path(config.model).resolve().name if Path(config.model).is_dir() else config.model
 
 
+def without_folders(text: str, source: str) -> str:
+    """A description of the pictures in which their folder has no path."""
+    path = Path(source.removeprefix("hf:"))
+    return text.replace(f"{path.parent}/", "") if path.is_absolute() or path.exists() else text
+
+
 def licence(model: str, folder: Path) -> str | None:
     """The licence that the model's own card names, in the folder or on the hub; None if there is none to be had."""
     card = folder / "README.md"
@@ -106,7 +112,7 @@ def model_card(config: TrainConfig, said: Mapping[str, object], about: Mapping[s
         "Optimiser": f"AdamW, rate {config.rate:g}, betas {config.betas[0]:g} and {config.betas[1]:g}, weight decay "
         f"{config.weight_decay:g}, gradient clipped at {config.clip:g}; weights averaged, decay {config.ema:g}",
         "Loss": f"min-SNR weights, gamma {config.min_snr:g}" if config.min_snr else "mean squared error, no weights",
-        "Data": str(about.get("pictures", "not stated")),
+        "Data": without_folders(str(about.get("pictures", "not stated")), config.pictures),
         "Licence": terms or "the base model's, which its files do not name",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())

@@ -69,7 +69,9 @@ class PretrainedLearner:
         _check_crop(config, codec.factor * stride(unet.config))
         self.module: nn.Module = Predictor(unet, codec.factor)
         parameterisation = scheduler_noise(config.model, pipe.scheduler).parameterisation
-        assert isinstance(parameterisation, Discrete)  # flow matching is of transformers, which are refused
+        if not isinstance(parameterisation, Discrete):
+            kind = type(pipe.scheduler).__name__
+            raise UserError(f"{config.model} has the scheduler {kind}: fine-tuning knows those of numbered steps alone")
         self.parameterisation = parameterisation
         self.codec = CachedCodec(codec, pipe.vae, config.cache)
         # Of random holes and spoils there are no two alike, and no use in keeping them.
