@@ -1,7 +1,7 @@
 """How a clip is restored: what a caller may ask for, checked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ import torch
 from warped_diffusion.diffusion import Guidance
 from warped_diffusion.diffusion.contract import Denoiser
 from warped_diffusion.errors import UserError
-from warped_diffusion.models import Model, PretrainedOptions
+from warped_diffusion.models import Model, PretrainedOptions, trained_for
 
 DILATE, FEATHER = 4, 4
 """Pixels, where nothing else is said: drawn and tracked masks cut objects short by a few."""
@@ -20,9 +20,9 @@ class Options:
     """How a clip is restored; the keywords of `restore`.
 
     Attributes:
-        task: a name in `tasks.TASKS`.
-        scale: how many times larger than the input, a whole number from 2 to 8; None for 4, or for a task that keeps
-            the size.
+        task: a name in `tasks.TASKS`; None for what the model was trained for, super-resolution if it does not say.
+        scale: how many times larger than the input, a whole number from 2 to 8; None for the model's own factor, for 4
+            if it has none, or for a task that keeps the size.
         model: a name in `models.MODELS`, the path of a weights file, a `Model` or any `Denoiser`.
         noise: a name in `noise.SCHEMES`.
         fresh: share of the noise's variance that is drawn anew in every frame, 0 to 1.
@@ -52,7 +52,7 @@ class Options:
         feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
     """
 
-    task: str = "super-resolution"
+    task: str | None = None
     scale: int | None = None
     model: "str | Path | Denoiser | Model" = "embedded"
     noise: str = "gp"
@@ -81,6 +81,18 @@ class Options:
     def rim(self) -> tuple[int, int]:
         """Pixels by which masks are grown, and of what is feathered around them."""
         return DILATE if self.dilate is None else self.dilate, FEATHER if self.feather is None else self.feather
+
+
+def settled(options: Options) -> Options:
+    """With the task and the factor that the model was trained for, where the caller names none.
+
+    Raises: UserError for a model that cannot be read.
+    """
+    if options.task is not None and options.scale is not None:
+        return options
+    task, scale = trained_for(options.model)
+    chosen = options.task or task or "super-resolution"
+    return replace(options, task=chosen, scale=scale if options.scale is None and chosen == task else options.scale)
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -37,7 +37,7 @@ from warped_diffusion.flow import (
 from warped_diffusion.holes import Hole, Holes, missing
 from warped_diffusion.models import load_model
 from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
-from warped_diffusion.options import Options, check_cuts, choose_device, choose_lanes, temperature
+from warped_diffusion.options import Options, check_cuts, choose_device, choose_lanes, settled, temperature
 from warped_diffusion.tasks import SuperResolution, Task, composite, make_task
 
 Progress = Callable[[int], None]
@@ -89,14 +89,15 @@ class Restoration:
     """Everything that is decided before the first frame, and what is carried from frame to frame."""
 
     def __init__(self, options: Options, size: tuple[int, int], motion: Motion | None) -> None:
+        options = settled(options)
         self.options, self.input_size, self.motion = options, size, motion
-        self.task: Task = make_task(options.task, options.scale, options.blur)
+        self.task: Task = make_task(str(options.task), options.scale, options.blur)
         self.size = self.task.output_size(size)
         if motion is not None and motion.size != self.size:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
         self.device = choose_device(options.device)
         scale = self.task.scale if isinstance(self.task, SuperResolution) else None
-        self.model = load_model(options.model, options.task, self.device, options.pretrained, scale, options.tile)
+        self.model = load_model(options.model, self.task.name, self.device, options.pretrained, scale, options.tile)
         self.consistent = not self.model.sees_input if options.consistency is None else options.consistency
         if not self.model.sees_input and not self.consistent:
             raise UserError(

@@ -15,13 +15,13 @@ from warped_diffusion.flow import Motion
 from warped_diffusion.holes import Holes
 from warped_diffusion.memory import loading, sampling
 from warped_diffusion.models import Model, PretrainedOptions
-from warped_diffusion.options import Options, check_cuts
+from warped_diffusion.options import Options, check_cuts, settled
 from warped_diffusion.restoration import Progress, Restoration
 
 
 def restore(
     frames: Tensor,
-    task: str = "super-resolution",
+    task: str | None = None,
     scale: int | None = None,
     model: "str | Path | Denoiser | Model" = "embedded",
     noise: str = "gp",
@@ -121,6 +121,7 @@ def restore_stream(
     if first is None:
         return iter(())
     size = (first.shape[-2], first.shape[-1])
+    options = settled(options)
     with loading(options):
         restoration = Restoration(options, size, motion)
     if restoration.task.takes_mask and masks is None:

@@ -13,7 +13,7 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.holes import Holes
 from warped_diffusion.masked_video import Bounds, MaskedVideo, MaskSource, Pad, open_masked
 from warped_diffusion.masks import Box
-from warped_diffusion.options import Options, check_cuts
+from warped_diffusion.options import Options, check_cuts, settled
 from warped_diffusion.restoration import Progress
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import enlarge, make_task
@@ -59,7 +59,7 @@ def restore_video(
         mask, mask_box, track_mask, pad: what is to be filled in, for tasks that take a mask; see `MaskSource`.
     Raises: UserError for a file or an option that cannot be used; nothing half-written is left behind.
     """
-    options = replace(options or Options(), **keywords)  # type: ignore[arg-type]
+    options = settled(replace(options or Options(), **keywords))  # type: ignore[arg-type]
     masks = MaskSource(mask, mask_box, track_mask, pad)
     with ExitStack() as stack:
         video = open_masked(source, bounds, masks, options.rim[0], stack)
@@ -67,7 +67,7 @@ def restore_video(
         options = replace(options, cuts=_within(options.cuts, reader))
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
         clock = Clock(restore_masked(video, options, progress))
-        size = make_task(options.task, options.scale, options.blur).output_size(video.size)
+        size = make_task(str(options.task), options.scale, options.blur).output_size(video.size)
         writer = stack.enter_context(VideoWriter(target, reader, size, overwrite=overwrite))
         comparison = None
         if compare is not None:

@@ -8,9 +8,10 @@ import torch
 
 from tests.models.tiny import tiny_denoiser
 from warped_diffusion.errors import UserError
-from warped_diffusion.models import Model, embedded, load_model
+from warped_diffusion.models import Model, embedded, load_model, trained_for
 from warped_diffusion.models import model as models
 from warped_diffusion.models.precision import best_dtype
+from warped_diffusion.options import Options, settled
 
 CPU = torch.device("cpu")
 
@@ -31,6 +32,16 @@ def test_weights_of_another_task_are_refused(tmp_path):
     assert model.sigma_range({}) == (0.005, 2)
     with pytest.raises(UserError, match="was trained for inpainting, not for super-resolution: give --task inpainting"):
         load_model(path, "super-resolution", CPU)
+
+
+def test_what_a_file_of_weights_was_trained_for_need_not_be_said(tmp_path):
+    embedded.save(tiny_denoiser(task="inpainting"), tmp_path / "holes.safetensors", {})
+    (tmp_path / "other.safetensors").write_bytes(b"nothing")
+    assert trained_for(tmp_path / "holes.safetensors") == ("inpainting", None)
+    assert settled(Options(model=tmp_path / "holes.safetensors")).task == "inpainting"
+    assert settled(Options(model=tmp_path / "holes.safetensors", task="clean-up")).task == "clean-up"
+    assert trained_for(tmp_path / "other.safetensors") == trained_for("embedded") == (None, None)
+    assert settled(Options()) == Options(task="super-resolution")
 
 
 def test_each_task_has_its_own_embedded_weights(tmp_path, monkeypatch):

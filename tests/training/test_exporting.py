@@ -37,9 +37,10 @@ def test_thirty_steps_of_each_preset_learn_and_what_they_made_restores_a_clip(
     assert after < 0.9 * before
     folder = made.export(trained(made), tmp_path / "run", {"steps": 30, "samples": 60, "pictures": "one picture"})
     task = made.config.task
-    asked, factor = (["--mask-box", "4,4,6,2"], 1) if task == "inpainting" else (["--scale", 8], 8)
+    # what it was trained for, its factor included, it says itself
+    asked, factor = (["--mask-box", "4,4,6,2"], 1) if task == "inpainting" else ([], 8)
     target = tmp_path / "out.mp4"
-    options = ["--task", task, "--model", folder, "--steps", 1, "--prompt", "a cat", "--cfg", 2, *asked]
+    options = ["--model", folder, "--steps", 1, "--prompt", "a cat", "--cfg", 2, *asked]
     assert run(monkeypatch, "restore", clip(tmp_path / "in.mp4", (8, 12)), target, *options) == 0
     assert frames_of(target).shape == (2, 3, 8 * factor, 12 * factor)
 

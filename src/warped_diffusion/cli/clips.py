@@ -27,7 +27,12 @@ from warped_diffusion.cli.verbs import app
 def restore(
     input: Annotated[Path, typer.Argument(help="The degraded clip.")],
     output: Annotated[Path, typer.Argument(help="The restored clip.")],
-    task: Task = "super-resolution",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="What was done to the clip.", show_default="what the model was trained for, or super-resolution"
+        ),
+    ] = None,
     scale: Scale = None,
     blur: Blur = None,
     model: Annotated[

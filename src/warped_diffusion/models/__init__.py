@@ -1,6 +1,6 @@
 """Image models behind the denoiser contract."""
 
-from warped_diffusion.models.model import MODELS, Model, is_checkpoint, load_model
+from warped_diffusion.models.model import MODELS, Model, is_checkpoint, load_model, trained_for
 from warped_diffusion.models.pretrained.options import PretrainedOptions
 
-__all__ = ["MODELS", "Model", "PretrainedOptions", "is_checkpoint", "load_model"]
+__all__ = ["MODELS", "Model", "PretrainedOptions", "is_checkpoint", "load_model", "trained_for"]

@@ -87,6 +87,15 @@ def load(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype = to
     return denoiser.eval().requires_grad_(False).to(device, dtype)
 
 
+def trained_for(path: Path) -> str | None:
+    """The task of the network in a file; None if that is no file of embedded weights."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("task")
+    except (OSError, SafetensorError):
+        return None
+
+
 def take_over(denoiser: EmbeddedDenoiser, path: Path) -> None:
     """Begins with the weights in a file, of whatever task: inputs that those did not have start without a say.
 

@@ -87,6 +87,22 @@ def load_model(
     )
 
 
+def trained_for(model: object) -> tuple[str | None, int | None]:
+    """The task and the factor that a file of embedded weights or a pretrained model was trained for, where it says so.
+
+    Raises: UserError if it cannot be read.
+    """
+    if not isinstance(model, str | Path) or model in MODELS:
+        return None, None
+    if Path(model).is_file():
+        return embedded.trained_for(Path(model)), None
+    if is_checkpoint(model):
+        from warped_diffusion.models.pretrained.checkpoint import trained_for as checkpoint_trained_for
+
+        return checkpoint_trained_for(model)
+    return None, None
+
+
 def is_checkpoint(model: object) -> bool:
     """Whether a pretrained model is meant: a folder, or the form of a hub name, "owner/name", and no folder here."""
     if not isinstance(model, str | Path):

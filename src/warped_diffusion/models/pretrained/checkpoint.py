@@ -52,6 +52,17 @@ def open_checkpoint(source: str | Path, device: torch.device, options: Pretraine
     return pipe, getattr(pipe, FAMILIES[name])
 
 
+def trained_for(source: str | Path) -> tuple[str | None, int | None]:
+    """The task and the factor that a checkpoint's denoiser was fine-tuned for, as its config says; None if it does not.
+
+    Raises: UserError as `open_checkpoint` for what is not there; nothing but two small files is read.
+    """
+    _require()
+    part = FAMILIES[_family(source, _index(source))]
+    config = _read(source, f"{part}/config.json")
+    return config.get("restoration_task"), config.get("restoration_scale")
+
+
 def _require() -> None:
     try:
         import diffusers  # noqa: F401
@@ -63,22 +74,27 @@ def _require() -> None:
 
 def _index(source: str | Path) -> dict[str, Any]:
     """`model_index.json`, which says what a checkpoint is made of."""
+    return _read(source, "model_index.json")
+
+
+def _read(source: str | Path, name: str) -> dict[str, Any]:
+    """One of a checkpoint's JSON files; that of a hub name is fetched."""
     if not Path(source).is_dir():
         from huggingface_hub import hf_hub_download
 
         try:
-            file = hf_hub_download(str(source), "model_index.json")
+            file = hf_hub_download(str(source), name)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"there is no folder {str(source)!r}, and the model hub does not give a model of that name here "
                 f"({type(error).__name__}): check the name and the network, or give a folder in diffusers' format"
             ) from error
     else:
-        file = str(Path(source) / "model_index.json")
+        file = str(Path(source) / name)
     try:
         return json.loads(Path(file).read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{str(source)!r} holds no readable model_index.json: {WAY_OUT}") from error
+        raise UserError(f"{str(source)!r} holds no readable {name}: {WAY_OUT}") from error
 
 
 def _family(source: str | Path, index: Mapping[str, Any]) -> str:
