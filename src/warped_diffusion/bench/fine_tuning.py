@@ -129,12 +129,15 @@ def trained(source: str, folder: Path, effort: Effort, options: Options) -> dict
         scales=(SCALE,),
         spectra=(WHITE,),
         drop=0.0,
+        level_mean=1.0,
+        level_spread=1.8,
+        whiten=1.0,
         seed=options.seed,
         threads=torch.get_num_threads(),
         checkpoint_every=effort.steps,
         network=dict(effort.network),
     )
-    more = replace(first, steps=max(1, effort.steps // 10), warmup=max(1, effort.steps // 100), rate=first.rate / 2)
+    more = replace(first, steps=max(1, effort.steps // 10), warmup=max(1, effort.steps // 100), rate=first.rate)
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("training", total=effort.steps + 2 * more.steps)
 

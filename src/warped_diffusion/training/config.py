@@ -35,6 +35,8 @@ class TrainConfig:
         spectra: the noise spectra, drawn with equal shares.
         level_mean, level_spread, level_range: ln(sigma / unit) is drawn from N(mean, spread^2) and clipped; the unit is
             the task's, the standard deviation of its residual or of pictures. Of the embedded networks.
+        whiten: how far errors are counted in the noise's own metric, from 0, by plain squares, to 1 (see `whitening`);
+            it changes nothing under white noise.
         min_snr: gamma of min-SNR weights, of pretrained models; 0 for equal weights.   [Hang et al. 2023, eq. 8]
         rate, warmup, schedule, cooldown: the rate rises over `warmup` steps, and under "cosine" falls to nothing over
             the last `cooldown` share of the steps.
@@ -72,6 +74,7 @@ class TrainConfig:
     level_mean: float = 0.2
     level_spread: float = 1.5
     level_range: tuple[float, float] = (-3.7, 4.1)
+    whiten: float = 0.0
     min_snr: float = 5.0
     rate: float = 8e-4
     warmup: int = 300
@@ -187,7 +190,7 @@ def _check(config: TrainConfig) -> None:
     for name in ("rate", "clip", "eps"):
         if not getattr(config, name) > 0:
             raise UserError(f"{name} is {getattr(config, name)}: it is more than 0")
-    for name in ("drop", "prompt_drop", "cooldown", "ema"):
+    for name in ("drop", "prompt_drop", "cooldown", "ema", "whiten"):
         if not 0 <= getattr(config, name) <= 1:
             raise UserError(f"{name} is {getattr(config, name)}: it is a share, from 0 to 1")
     for name, known in (("task", TASKS), ("spectra", SPECTRA)):

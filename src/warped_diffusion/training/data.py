@@ -39,15 +39,19 @@ def condition_of(batch: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: batch[name] for name in CONDITION if name in batch}
 
 
+def spectra_of(batch: Mapping[str, Any]) -> list[str]:
+    """The names of the spectra of a batch's noise."""
+    return [list(SPECTRA)[index] for index in batch["spectrum"].tolist()]
+
+
 def draw_noise(batch: Mapping[str, Any], shape: Sequence[int], device: torch.device | str | None = None) -> Tensor:
     """The noise of a batch's samples, (B, C, H, W), each of its spectrum and from its seed: one FFT on `device`.
 
     The white values are drawn on the CPU, so that a sample's noise is the same in any batch and, but for the FFT's
     rounding, on any device.
     """
-    spectra = [list(SPECTRA)[index] for index in batch["spectrum"].tolist()]
     generators = [torch.Generator().manual_seed(seed) for seed in batch["noise_seed"].tolist()]
-    return grid_noise(spectra, shape, generators, device)
+    return grid_noise(spectra_of(batch), shape, generators, device)
 
 
 class Samples:

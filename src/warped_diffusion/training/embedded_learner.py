@@ -16,8 +16,9 @@ from warped_diffusion.diffusion import precondition
 from warped_diffusion.models import embedded
 from warped_diffusion.models.embedded import EmbeddedDenoiser
 from warped_diffusion.training.config import TrainConfig
-from warped_diffusion.training.data import condition_of, draw_noise
+from warped_diffusion.training.data import condition_of, draw_noise, spectra_of
 from warped_diffusion.training.learner import Batch
+from warped_diffusion.training.whitening import mean_square
 
 PRIVATE = ("pictures", "out", "warm_start", "cache")
 """Settings that name a reader's folders and are nobody's business."""
@@ -48,7 +49,8 @@ class EmbeddedLearner:
         denoised, sigma = self._denoised(network, batch)
         missing = s_data > 0
         weight = precondition.loss_weight(sigma[:, None, None, None], s_data.where(missing, 1)) * missing
-        error = ((denoised - batch["clean"]).square() * weight).mean((1, 2, 3))
+        gap = (denoised - batch["clean"]) * weight.sqrt()
+        error = mean_square(gap, spectra_of(batch), self.config.whiten)
         area = missing.float().mean((1, 2, 3))
         return error / area.clamp_min(torch.finfo(area.dtype).tiny), area.sqrt()
 

@@ -24,10 +24,11 @@ from warped_diffusion.models.pretrained.shown import choose_shown
 from warped_diffusion.noise.seeds import keyed
 from warped_diffusion.training.cached import CachedCodec, CachedTexts
 from warped_diffusion.training.config import TrainConfig
-from warped_diffusion.training.data import draw_noise
+from warped_diffusion.training.data import draw_noise, spectra_of
 from warped_diffusion.training.exporting import export_pipeline
 from warped_diffusion.training.finetuning import Predictor, open_to_train, scale_of
 from warped_diffusion.training.learner import Batch
+from warped_diffusion.training.whitening import mean_square
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,8 @@ class PretrainedLearner:
     def errors(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean squared error of each prediction, by min-SNR weights, and the items' weights, all alike."""
         question = self.question(batch)
-        error = (self._predict(network, question) - question.target).square().mean((1, 2, 3))
+        gap = self._predict(network, question) - question.target
+        error = mean_square(gap, spectra_of(batch), self.config.whiten)
         error = error * min_snr_weight(question.sigma.flatten(), self.parameterisation.prediction, self.config.min_snr)
         return error, torch.ones_like(error)
 
