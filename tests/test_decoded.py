@@ -9,9 +9,9 @@ import warped_diffusion as wd
 from tests.bench.moving import texture
 from tests.test_restore import tiny_model
 from warped_diffusion.bench.decoder import BlockTransform, through
-from warped_diffusion.bench.stills import MARGIN, middle_clip
 from warped_diffusion.decoded import STRONGEST, DecodedGuidance
 from warped_diffusion.errors import UserError
+from warped_diffusion.evaluate.moved import MARGIN, middle_clip
 from warped_diffusion.metrics import psnr, warping_error
 from warped_diffusion.models import Model
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import warped_diffusion as wd
-from warped_diffusion.bench.stills import SAMPLE
 from warped_diffusion.estimators import estimate_pair
+from warped_diffusion.evaluate.moved import SAMPLE
 from warped_diffusion.flow import compose, identity_map, sample
 from warped_diffusion.metrics import high_frequency_energy, neighbour_correlation, variance
 from warped_diffusion.models import Model

@@ -8,8 +8,8 @@ import torch
 from tests.bench.moving import moving, texture, written
 from tests.models.pretrained.checkpoints import save_checkpoint
 from warped_diffusion.bench import BENCHMARKS, Options, RealClip
-from warped_diffusion.bench.stills import MARGIN
 from warped_diffusion.errors import UserError
+from warped_diffusion.evaluate.moved import MARGIN
 
 bench = importlib.import_module("warped_diffusion.bench.decoder")  # by its path it is the function
 

@@ -9,8 +9,8 @@ import torch
 from tests.bench.moving import STEP, moving, texture, written
 from warped_diffusion.bench import BENCHMARKS, Options, RealClip
 from warped_diffusion.bench.real_clips import Footage
-from warped_diffusion.bench.stills import MARGIN
 from warped_diffusion.errors import UserError
+from warped_diffusion.evaluate.moved import MARGIN
 from warped_diffusion.flow import identity_map
 
 flow = importlib.import_module("warped_diffusion.bench.flow")  # by its path it is the function

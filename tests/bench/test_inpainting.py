@@ -11,8 +11,8 @@ import torch
 
 from tests.models.tiny import tiny_denoiser
 from warped_diffusion.bench import BENCHMARKS, Options
-from warped_diffusion.bench.stills import MARGIN
 from warped_diffusion.errors import UserError
+from warped_diffusion.evaluate.moved import MARGIN
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.tasks import degrade
 

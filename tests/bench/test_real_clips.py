@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from tests.bench.moving import STEP, moving, written
-from warped_diffusion.bench.real_clips import LONG_SIDE, RealClip, chosen, fine_motion, reduced
-from warped_diffusion.bench.stills import SAMPLE
+from warped_diffusion.bench.real_clips import LONG_SIDE, RealClip, chosen, reduced
 from warped_diffusion.errors import UserError
+from warped_diffusion.estimators import fine_motion
+from warped_diffusion.evaluate.moved import SAMPLE
 from warped_diffusion.flow import displacement
 from warped_diffusion.tasks import area_average
 

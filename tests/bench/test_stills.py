@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from warped_diffusion.bench.stills import MARGIN, mean, middle_clip, pooled_psnr, still, still_clip, warp_only
+from warped_diffusion.bench.stills import mean, pooled_psnr
 from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.evaluate.moved import MARGIN, middle_clip, still, still_clip, warp_only
 from warped_diffusion.flow.maps import identity_map
 from warped_diffusion.flow.motion import Motion
 from warped_diffusion.metrics import warping_error

@@ -9,8 +9,9 @@ import torch
 
 from tests.models.tiny import tiny_denoiser
 from warped_diffusion.bench import BENCHMARKS, Options
-from warped_diffusion.bench.stills import MARGIN, Effort
+from warped_diffusion.bench.stills import Effort
 from warped_diffusion.errors import UserError
+from warped_diffusion.evaluate.moved import MARGIN
 from warped_diffusion.metrics import neighbour_correlation, newly_exposed
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.noise import SquaredExponential

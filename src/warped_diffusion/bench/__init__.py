@@ -23,8 +23,8 @@ from warped_diffusion.bench.posterior import posterior
 from warped_diffusion.bench.real_clips import RealClip
 from warped_diffusion.bench.sampler import sampler
 from warped_diffusion.bench.steadiness import steadiness
-from warped_diffusion.bench.stills import still_clip
 from warped_diffusion.bench.zero_shot import zero_shot
+from warped_diffusion.evaluate.moved import still_clip
 
 __all__ = [
     "BENCHMARKS",

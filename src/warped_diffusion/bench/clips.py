@@ -15,11 +15,12 @@ from rich.progress import Progress
 from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, Table, benchmark
-from warped_diffusion.bench.real_clips import Footage, RealClip, chosen, fine_motion, reduced
+from warped_diffusion.bench.real_clips import Footage, RealClip, chosen, reduced
 from warped_diffusion.bench.stills import pooled_psnr
 from warped_diffusion.bench.ways import Way, settings
 from warped_diffusion.diffusion import make_guidance
 from warped_diffusion.errors import UserError
+from warped_diffusion.estimators import fine_motion
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, newly_exposed, psnr, warping_error
 from warped_diffusion.models import Model, load_model

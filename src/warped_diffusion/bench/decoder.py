@@ -15,12 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark
-from warped_diffusion.bench.real_clips import Footage, chosen, fine_motion, reduced
+from warped_diffusion.bench.real_clips import Footage, chosen, reduced
 from warped_diffusion.bench.steadiness import MOTIONS
-from warped_diffusion.bench.stills import TRUE, draw_frames, middle_clip, still
+from warped_diffusion.bench.stills import TRUE, draw_frames
 from warped_diffusion.canvas import Canvas
 from warped_diffusion.decoded import ROUNDS, DecodedGuidance
 from warped_diffusion.diffusion import Codec
+from warped_diffusion.estimators import fine_motion
+from warped_diffusion.evaluate.moved import middle_clip, still
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, psnr, warping_error
 from warped_diffusion.models.pretrained.options import PretrainedOptions

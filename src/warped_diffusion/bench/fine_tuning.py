@@ -19,7 +19,7 @@ from torch import Tensor
 from warped_diffusion.bench import posterior
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark
 from warped_diffusion.bench.posterior import Figure, mean, ratio
-from warped_diffusion.bench.stills import SAMPLE
+from warped_diffusion.evaluate.moved import SAMPLE
 from warped_diffusion.metrics import high_frequency_energy, psnr
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.training import TrainConfig, train

@@ -18,13 +18,13 @@ from rich.progress import Progress
 from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, Table, benchmark
-from warped_diffusion.bench.real_clips import Footage, chosen, fine_flow, reduced
-from warped_diffusion.bench.stills import middle_clip, still
+from warped_diffusion.bench.real_clips import Footage, chosen, reduced
 from warped_diffusion.errors import UserError
-from warped_diffusion.estimators import ESTIMATORS, Estimator, estimate_pair
+from warped_diffusion.estimators import ESTIMATORS, Estimator, estimate_pair, fine_flow
 from warped_diffusion.estimators.dis import dis_flow
 from warped_diffusion.estimators.raft import load_network
 from warped_diffusion.estimators.refined import refined_flow
+from warped_diffusion.evaluate.moved import middle_clip, still
 from warped_diffusion.flow import Motion, identity_map, known_motion, visibility
 from warped_diffusion.tasks import enlarge
 

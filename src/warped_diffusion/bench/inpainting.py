@@ -14,23 +14,10 @@ from rich.progress import Progress
 from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark
-from warped_diffusion.bench.stills import (
-    MARGIN,
-    NONE,
-    TRUE,
-    WARP_ONLY,
-    Effort,
-    MakeMotion,
-    draw_frames,
-    mean,
-    middle_clip,
-    pooled_psnr,
-    positions_in_first,
-    still,
-    warp_only,
-)
+from warped_diffusion.bench.stills import NONE, TRUE, WARP_ONLY, Effort, draw_frames, mean, pooled_psnr
 from warped_diffusion.bench.ways import Way, settings
 from warped_diffusion.diffusion import NetworkGuidance, make_guidance
+from warped_diffusion.evaluate.moved import MARGIN, MakeMotion, middle_clip, positions_in_first, still, warp_only
 from warped_diffusion.flow import Motion
 from warped_diffusion.masks import depth
 from warped_diffusion.metrics import high_frequency_energy, newly_exposed, warping_error

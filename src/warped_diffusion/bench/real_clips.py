@@ -1,6 +1,5 @@
-"""Real clips: which frames of which file, made small, reduced as an input would be, and the flow they are judged by."""
+"""Real clips: which frames of which file, made small, and reduced as an input would be."""
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
-from warped_diffusion.bench.stills import SAMPLE
 from warped_diffusion.errors import UserError
-from warped_diffusion.estimators.dis import grey_picture, search
-from warped_diffusion.flow import Motion, identity_map, visibility
+from warped_diffusion.evaluate.moved import SAMPLE
 from warped_diffusion.tasks import area_average, degrade
 from warped_diffusion.video import VideoReader
 
@@ -126,25 +121,3 @@ def chosen(clips: Sequence[RealClip]) -> list[RealClip]:
 def reduced(frames: Tensor, factor: int) -> Tensor:
     """What a file of the reduced clip would hold: the task's degradation, in 8 bits; the frames as they are for 1."""
     return frames if factor == 1 else (degrade(frames, "super-resolution", factor) * 255).round() / 255
-
-
-def fine_flow(earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
-    """The flow that clips are judged by, apart from all that restores: DIS down to single pixels, then smoothed.
-
-    OpenCV's medium preset with its finest scale 0 and 10 iterations of variational refinement, each component under a
-    median of 5×5. (earlier, later), (3, H, W) in [0, 1] -> (forward, backward) displacements, (H, W, 2) pixels.
-    """
-    first, second = grey_picture(earlier), grey_picture(later)
-    found = (search(*pair, finest=0, refinements=10) for pair in ((first, second), (second, first)))
-    forward, backward = (
-        torch.from_numpy(np.stack([cv2.medianBlur(np.ascontiguousarray(flow[..., i]), 5) for i in (0, 1)], -1))
-        for flow in found
-    )
-    return forward, backward
-
-
-def fine_motion(frames: Tensor) -> Motion:
-    """The motion of a clip (N, 3, H, W) by `fine_flow`, seen where there and back again leads home."""
-    flows = (torch.stack(fine_flow(*pair)) for pair in itertools.pairwise(frames))
-    forward, backward = (torch.stack(list(flows)) + identity_map(*frames.shape[-2:])).unbind(1)
-    return Motion(forward, backward, *visibility(forward, backward))

@@ -12,22 +12,11 @@ from rich.progress import Progress
 from torch import Tensor
 
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark, measure
-from warped_diffusion.bench.stills import (
-    NONE,
-    TRUE,
-    WARP_ONLY,
-    Effort,
-    MakeMotion,
-    draw_frames,
-    mean,
-    middle_clip,
-    pooled_psnr,
-    still,
-    warp_only,
-)
+from warped_diffusion.bench.stills import NONE, TRUE, WARP_ONLY, Effort, draw_frames, mean, pooled_psnr
 from warped_diffusion.bench.ways import Way, settings
 from warped_diffusion.diffusion import DenoisedGuidance, NetworkGuidance, make_guidance
 from warped_diffusion.errors import UserError
+from warped_diffusion.evaluate.moved import MakeMotion, middle_clip, still, warp_only
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, newly_exposed, psnr, warping_error
 from warped_diffusion.models import Model, load_model

@@ -15,10 +15,11 @@ from torch import Tensor
 from warped_diffusion.bench.harness import Cell, Options, Report, benchmark
 from warped_diffusion.bench.posterior import Figure, mean, ratio
 from warped_diffusion.bench.steadiness import TASK, Case, make_case, run
-from warped_diffusion.bench.stills import TRUE, Effort, MakeMotion, draw_frames, still
+from warped_diffusion.bench.stills import TRUE, Effort, draw_frames
 from warped_diffusion.bench.ways import Way
 from warped_diffusion.diffusion.contract import Condition
 from warped_diffusion.errors import UserError
+from warped_diffusion.evaluate.moved import MakeMotion, still
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, psnr
 from warped_diffusion.models import Model, load_model

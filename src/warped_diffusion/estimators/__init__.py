@@ -3,6 +3,7 @@
 from warped_diffusion.estimators.around import estimate_around
 from warped_diffusion.estimators.cuts import CutDetector
 from warped_diffusion.estimators.estimate import estimate_motion, estimate_pair
+from warped_diffusion.estimators.judge import fine_flow, fine_motion
 from warped_diffusion.estimators.registry import ESTIMATORS, Estimator, get_estimator
 from warped_diffusion.estimators.tracking import Tracker, track_mask
 
@@ -14,6 +15,8 @@ __all__ = [
     "estimate_around",
     "estimate_motion",
     "estimate_pair",
+    "fine_flow",
+    "fine_motion",
     "get_estimator",
     "track_mask",
 ]

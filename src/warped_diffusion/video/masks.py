@@ -98,10 +98,16 @@ def _only_picture(path: Path, files: int) -> Tensor | None:
 
 
 def _pictures(folder: Path) -> list[Path]:
+    found = picture_files(folder)
+    if not found:
+        raise UserError(f"the folder {folder} holds no picture: give one with a mask for each frame")
+    return found
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder, in natural order: 2.png before 10.png.   Raises: UserError if it cannot be read."""
     try:
         found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")]
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from error
-    if not found:
-        raise UserError(f"the folder {folder} holds no picture: give one with a mask for each frame")
     return sorted(found, key=lambda file: [(text, int(n or -1)) for text, n in re.findall(r"(\D*)(\d*)", file.name)])
