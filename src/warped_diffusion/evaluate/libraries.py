@@ -1,29 +1,59 @@
-"""The libraries that measure, which are an extra."""
+"""The libraries that measure, which are an extra, and the weights of their networks, which nothing here fetches."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from warped_diffusion.errors import UserError
+from warped_diffusion.estimators.raft import weights_path
 
 INSTALL = 'pip install "warped-diffusion[metrics]"'
 
 
-def load(module: str) -> ModuleType:
+def load(module: str, user: str) -> ModuleType:
     """The module of that name. Raises: UserError if it, or what it needs in turn, cannot be imported."""
     try:
         return import_module(module)
     except (ImportError, RuntimeError) as error:  # the latter is torchvision's, where it was built for another torch
-        raise UserError(f"it needs {module}, which cannot be imported ({error}): {INSTALL}") from error
+        raise UserError(f"{user} needs {_unimported(module, error)}") from error
 
 
-def lacks(module: str) -> Callable[[object], str | None]:
-    """Says, of any clip, why that module is not to be had; None if it is."""
+def load_with_weights(modules: Sequence[str], url: str, user: str) -> tuple[list[ModuleType], Path]:
+    """Modules, and where torch.hub keeps the weights of an address, whose name ends in -HASH and a suffix.
 
-    def lack(context: object = None) -> str | None:
-        return reason(lambda: load(module))
+    Raises: UserError with all that is lacking: modules, or weights that are not there or not what the name says (they
+        may be pickles, which run code, so they are looked at before they are read).
+    """
+    loaded, lacks = [], []
+    for module in modules:
+        try:
+            loaded.append(import_module(module))
+        except (ImportError, RuntimeError) as error:
+            lacks.append(_unimported(module, error))
+            break  # it is the same extra that lacks
+    path = weights_path(url)
+    lacks += _lacking_weights(path, url)
+    if lacks:
+        raise UserError(f"{user} needs {'; and '.join(lacks)}")
+    return loaded, path
 
-    return lack
+
+def _unimported(module: str, error: Exception) -> str:
+    return f"{module}, which cannot be imported here ({error}): {INSTALL}"
+
+
+def _lacking_weights(path: Path, url: str) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        there = "or set TORCH_HOME to the folder whose hub/checkpoints has it"
+        return [f"the weights {shown(path)}, which cannot be read: put {url} there, {there}"]
+    if not found.startswith(path.stem.rpartition("-")[2]):
+        return [f"the weights {shown(path)}, which are not what their name says: put {url} in their place"]
+    return []
 
 
 def reason(attempt: Callable[[], object]) -> str | None:
@@ -35,7 +65,7 @@ def reason(attempt: Callable[[], object]) -> str | None:
     return None
 
 
-def require(lack: str | None) -> None:
-    """Raises: UserError with what is lacking, if anything is."""
-    if lack is not None:
-        raise UserError(lack)
+def shown(path: Path) -> str:
+    """A path as reports may show it, the home folder as ~."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warped_diffusion.errors import ShapeError
-from warped_diffusion.evaluate import libraries
+from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.evaluate import inception, libraries, perceptual
 from warped_diffusion.flow import Motion
 from warped_diffusion.metrics import high_frequency_energy, mse, psnr, warping_error
 
@@ -101,11 +101,60 @@ def _psnr(restored: Tensor, context: Context) -> Tensor:
 
 
 def _ssim(restored: Tensor, context: Context) -> Tensor:
-    """With the window of its authors, a Gaussian of 1.5 pixels cut to 11×11, wherever it lies inside the frame."""
+    """With the window of its authors, a Gaussian of 1.5 pixels, wherever it lies inside the frame."""
     if restored.shape != context.truth.shape:
         raise ShapeError(f"restored is {tuple(restored.shape)}, truth is {tuple(context.truth.shape)}: give equal ones")
-    ssim = libraries.load("torchmetrics.functional.image").structural_similarity_index_measure
-    return ssim(restored.double(), context.truth.double(), data_range=1.0, reduction="none").reshape(-1)
+    ssim = libraries.load(IMAGES, "SSIM").structural_similarity_index_measure
+    _, everywhere = ssim(
+        restored.double(), context.truth.double(), sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
+    )
+    inside = slice(WINDOW // 2, -(WINDOW // 2))
+    return everywhere[..., inside, inside].mean((1, 2, 3))
+
+
+def lacks_ssim(context: Context | None = None) -> str | None:
+    return libraries.reason(lambda: libraries.load(IMAGES, "SSIM"))
+
+
+def _lpips(restored: Tensor, context: Context) -> Tensor:
+    return perceptual.lpips(restored, context.truth)
+
+
+def lacks_lpips(context: Context | None = None) -> str | None:
+    return libraries.reason(perceptual.load_lpips)
+
+
+def _clip_text(restored: Tensor, context: Context) -> Tensor:
+    if not context.caption:
+        raise UserError(NO_CAPTION)
+    return perceptual.clip_text(restored, context.caption)
+
+
+def lacks_caption(context: Context | None = None) -> str | None:
+    """The clip's own lack comes first: without a caption no weights are of use."""
+    if context is not None and not context.caption:
+        return NO_CAPTION
+    return lacks_clip()
+
+
+def _clip_image(restored: Tensor, context: Context) -> Tensor:
+    return perceptual.clip_image(restored, context.truth)
+
+
+def lacks_clip(context: Context | None = None) -> str | None:
+    return libraries.reason(perceptual.load_clip)
+
+
+def _fid(restored: Tensor, context: Context) -> dict[str, np.ndarray]:
+    return inception.fid_features(restored, context.truth)
+
+
+def _inception_score(restored: Tensor, context: Context) -> dict[str, np.ndarray]:
+    return inception.score_features(restored)
+
+
+def lacks_inception(context: Context | None = None) -> str | None:
+    return libraries.reason(inception.load_inception)
 
 
 def _warping(reference: Reference, latent: bool) -> Callable[[Tensor, Context], Tensor]:
@@ -123,16 +172,14 @@ def _warping(reference: Reference, latent: bool) -> Callable[[Tensor, Context], 
 
 def encode(context: Context, restored: Tensor) -> Tensor:
     """A clip's latents, one frame after the other."""
-    libraries.require(lacks_latents(context))
-    assert context.latents is not None
+    if context.latents is None:
+        raise UserError(NO_LATENTS)
     with torch.no_grad():
         return torch.cat([context.latents(frame[None] * 2 - 1) for frame in restored])
 
 
 def lacks_latents(context: Context | None = None) -> str | None:
-    if context is None or context.latents is not None:
-        return None
-    return "this way has no latents to be compared: evaluate a model that works on latents, --models CHECKPOINT"
+    return NO_LATENTS if context is not None and context.latents is None else None
 
 
 def _flicker(restored: Tensor, context: Context) -> Tensor:
@@ -161,13 +208,24 @@ def from_second(values: Tensor) -> Tensor:
     return torch.cat([values.new_full((1,), torch.nan), values])
 
 
+NO_CAPTION = "this clip has no caption: give it one in captions.json or captions.csv beside the clips"
+NO_LATENTS = "these frames were not made from latents: give a model that works on latents, a pretrained checkpoint"
+WINDOW = 11
+"""Pixels a side, of SSIM's window."""
+
+IMAGES = "torchmetrics.functional.image"
 SQUARED = "squared units of [0, 1]"
 LATENT = "squared units of the latents"
 
 _ALL: tuple[Measure, ...] = (
     FrameMeasure("mse", SQUARED, "lower", _mse),
     FrameMeasure("psnr", "dB", "higher", _psnr),
-    FrameMeasure("ssim", "1", "higher", _ssim, libraries.lacks("torchmetrics.functional.image")),
+    FrameMeasure("ssim", "1", "higher", _ssim, lacks_ssim),
+    FrameMeasure("lpips", "1", "lower", _lpips, lacks_lpips),
+    FrameMeasure("clip-text", "cosine", "higher", _clip_text, lacks_caption),
+    FrameMeasure("clip-image", "cosine", "higher", _clip_image, lacks_clip),
+    SetMeasure("fid", "1", "lower", _fid, inception.fid, lacks_inception),
+    SetMeasure("inception-score", "1", "higher", _inception_score, inception.inception_score, lacks_inception),
     FrameMeasure("warping-pixel-first", SQUARED, "lower", _warping("first", latent=False)),
     FrameMeasure("warping-pixel-previous", SQUARED, "lower", _warping("previous", latent=False)),
     FrameMeasure("warping-latent-first", LATENT, "lower", _warping("first", latent=True), lacks_latents),
