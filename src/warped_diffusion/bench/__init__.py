@@ -19,6 +19,7 @@ from warped_diffusion.bench.harness import (
 )
 from warped_diffusion.bench.inpainting import inpainting
 from warped_diffusion.bench.noise import noise
+from warped_diffusion.bench.peers import peers
 from warped_diffusion.bench.posterior import posterior
 from warped_diffusion.bench.real_clips import RealClip
 from warped_diffusion.bench.sampler import sampler
@@ -44,6 +45,7 @@ __all__ = [
     "machine",
     "measure",
     "noise",
+    "peers",
     "posterior",
     "run_benchmark",
     "sampler",

@@ -21,7 +21,7 @@ from warped_diffusion.options import choose_device
 
 Cell = str | int | float | bool | None
 
-PACKAGES = ("warped-diffusion", "torch", "numpy", "scipy", "finufft", "opencv-python-headless", "av")
+PACKAGES = ("warped-diffusion", "torch", "numpy", "scipy", "finufft", "opencv-python-headless", "av", "ncnn")
 
 
 @dataclass(frozen=True)
