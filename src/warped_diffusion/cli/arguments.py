@@ -82,3 +82,16 @@ def tile_side(text: str) -> int | str:
     if text in ("auto", "none") or text.isdigit():
         return int(text) if text.isdigit() else text
     raise UserError(f"--tile is auto, none or pixels a side, for example 512, got {text!r}")
+
+
+def names(text: str) -> list[str]:
+    """What stands between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """Whole numbers from 1 up between commas.   Raises: UserError if it is anything else."""
+    found = names(text)
+    if not found or not all(part.isdecimal() and int(part) for part in found):
+        raise UserError(f"{option} is a whole number from 1 up, or several with commas between, got {text!r}")
+    return [int(part) for part in found]

@@ -78,9 +78,9 @@ def gather(out: Path) -> dict[str, Any]:
         raise UserError(f"{out} holds no evaluation: run `warped-diffusion evaluate CLIPS --out {out}` first")
     found, about = list(results(out)), list(clips(out))
     good = [result for result in found if "error" not in result]
-    rows = [*frame_rows(good), *set_rows(good, out)]
-    measured = {row.measure for row in rows}
     order = {name: number for number, name in enumerate([*MEASURES, SECONDS])}
+    rows = [row for row in (*frame_rows(good), *set_rows(good, out)) if row.measure in order]
+    measured = {row.measure for row in rows}
     missing = {name: why for result in good for name, why in result["missing"].items() if name not in measured}
     return {
         "settings": settings,
@@ -118,7 +118,7 @@ def set_rows(found: Iterable[Result], out: Path) -> list[Row]:
     groups: dict[tuple[str, str], dict[int, list[dict[str, np.ndarray]]]] = defaultdict(lambda: defaultdict(list))
     ways: dict[str, Result] = {}
     for result in found:
-        for name in result["features"]:
+        for name in MEASURES.keys() & result["features"]:
             ways[result["slug"]] = result
             features = _features(out, result, name)
             groups[result["slug"], name][result["seed"]].append(features)
