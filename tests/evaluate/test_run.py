@@ -206,12 +206,14 @@ def kill_when(arguments: list[str], out: Path, count: int) -> None:
     """Start a command and kill it, with no chance to tidy up, once there are so many results."""
     environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("clips/*/*/*/result.json"))) < count:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 600
+    try:
+        while len(list(out.glob("clips/*/*/*/result.json"))) < count:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline, "it does not get on"
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
 
 
@@ -221,11 +223,11 @@ def test_a_killed_evaluation_goes_on(tmp_path, weights, jobs):
         write_video(tmp_path / "clips" / f"{name}.mp4")
     out, ways = tmp_path / "out", grid([weights], ("gp", "resample"), guidance=("none", "denoised"))
     clips = open_clips(str(tmp_path / "clips"), FRAMES, SIZE)
-    kill_when(command(tmp_path, weights, out, jobs), out, 7)
+    kill_when(command(tmp_path, weights, out, jobs), out, 5)
     if jobs > 1:
         time.sleep(2)  # the processes at work end with the one that started them
     finished = {path: path.stat().st_mtime_ns for path in out.glob("clips/*/*/*/result.json")}
-    assert 7 <= len(finished) < 50
+    assert 5 <= len(finished) < 50
     for path in finished:
         json.loads(path.read_text())  # whole, every one
     evaluate(clips, QUICK, ways, out, seeds=6)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -126,8 +127,6 @@ def test_an_empty_folder_is_one_sentence(tmp_path):
 
 
 def published() -> dict:
-    import tomllib
-
     return tomllib.loads(tables.PUBLISHED.read_text(encoding="utf-8"))
 
 
@@ -154,3 +153,20 @@ def test_the_report_is_json_without_numbers_that_json_does_not_have(out):
     put(out, "a", GP, 0, {"mse": [1.0]})
     path, _ = tables.write_report(out, "a machine")
     assert json.loads(path.read_text())["machine"] == "a machine"
+
+
+def test_the_documents_print_the_papers_figures_as_the_data_has_them():
+    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    for table in published()["tables"]:
+        for row in table["rows"]:
+            lines = [line for line in text.splitlines() if line.startswith(f"| {row['method']} |")]
+            assert any(is_of(line, row) for line in lines)
+
+
+def is_of(line: str, row: dict) -> bool:
+    """Whether a line holds all figures of a row, with three decimals, in order."""
+    found = [part.strip() for part in line.split("|")[2:-1]]
+    errors = row["errors"]
+    return found == [
+        f"{value:.3f}" + (f" ± {errors[name]:.3f}" if name in errors else "") for name, value in row["values"].items()
+    ]
