@@ -87,19 +87,24 @@ def test_a_frame_is_made_small_to_hold_the_square_and_cut_around_its_centre(tmp_
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_synthetic_clips_move_as_they_say(motion):
-    (source,) = open_clips(f"synthetic::{motion}", 6, 64)
+    (source,) = open_clips(f"synthetic::{motion}", 16, 64)
     clip = source.read()
     assert source.name == clip.name == f"still-{motion}"
-    assert clip.motion.frames == 6
+    assert clip.motion.frames == 16
     assert warping_error(clip.frames, clip.motion, "first") < SPLINE
-    other = MOTIONS["zoom" if motion != "zoom" else "shift"](6, (64, 64))
+    other = MOTIONS["zoom" if motion != "zoom" else "shift"](16, (64, 64))
     assert warping_error(clip.frames, other, "first") > 10 * SPLINE
 
 
-def test_whole_pixels_are_moved_without_any_error():
-    (source,) = open_clips("synthetic::shift", 6, 64)
+def test_what_enters_from_beyond_the_first_frame_is_picture_too(tmp_path):
+    """15 steps of (2, 1) pixels and the spline's reach of 8 take a picture of 64 + 2 (30 + 8) pixels a side, as it is."""
+    picture = moving(1, (140, 140))[0]
+    write_picture(tmp_path / "wall.png", picture)
+    (source,) = open_clips(f"synthetic:{tmp_path}:shift", 16, 64)
     frames = source.read().frames
-    torch.testing.assert_close(frames[3, :, 3:, 6:], frames[0, :, :-3, :-6], rtol=0, atol=1e-6)
+    for j in (0, 7, 15):
+        shown = picture[:, 38 - j : 102 - j, 38 - 2 * j : 102 - 2 * j]
+        torch.testing.assert_close(frames[j], shown, rtol=0, atol=0.51 / 255)
 
 
 def test_pictures_of_a_folder_are_moved_in_every_way_asked_for(tmp_path):

@@ -226,6 +226,9 @@ def test_a_killed_evaluation_goes_on(tmp_path, weights, jobs):
     kill_when(command(tmp_path, weights, out, jobs), out, 5)
     if jobs > 1:
         time.sleep(2)  # the processes at work end with the one that started them
+        before = len(restored(out))
+        time.sleep(1)
+        assert len(restored(out)) == before
     finished = {path: path.stat().st_mtime_ns for path in out.glob("clips/*/*/*/result.json")}
     assert 5 <= len(finished) < 50
     for path in finished:
