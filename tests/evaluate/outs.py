@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from warped_diffusion.evaluate import Way
+from warped_diffusion.evaluate import MEASURES, Way
 
 WAYS = (
     Way("embedded", "resample", "white", "none"),
@@ -65,8 +65,10 @@ def make_out(
                 write(place / "result.json", result(clip, way, seed, frames, 1 / (1 + i), rng))
     failed = {"clip": clips[0], "way": vars(ways[0]), "slug": ways[0].slug, "seed": seeds, "error": "ran out of paint"}
     write(out / "clips" / clips[0] / ways[0].slug / f"seed-{seeds}" / "result.json", failed)
-    write(out / "settings.json", {"task": "super-resolution", "scale": 4, "frames": frames, "models": {"embedded": "ab"}})
-    write(out / "report.json", report(ways, len(clips)))
+    write(
+        out / "settings.json", {"task": "super-resolution", "scale": 4, "frames": frames, "models": {"embedded": "ab"}}
+    )
+    write(out / "report.json", report(ways, len(clips), frames, failed))
     return out
 
 
@@ -101,14 +103,25 @@ def result(clip: str, way: Way, seed: int, frames: int, amount: float, rng: np.r
     }  # fmt: skip
 
 
-def report(ways: tuple[Way, ...], clips: int) -> dict[str, Any]:
+def report(ways: tuple[Way, ...], clips: int, frames: int, failed: dict[str, Any]) -> dict[str, Any]:
     values = {"mse": 0.004, "psnr": 27.0, "ssim": 0.8, "warping-pixel-first": 0.01, "warping-pixel-previous": 0.006}
     rows = [
-        {"slug": way.slug, "way": vars(way), "measure": name, "count": clips,
+        {"slug": way.slug, "way": vars(way), "spectrum": way.spectrum, "measure": name, "count": clips,
          "value": value * (1 + 0.02 * i if name in ("psnr", "ssim") else 1 / (1 + i)), "error": value / 40}
-        for i, way in enumerate(ways) for name, value in values.items()
+        for i, way in enumerate(ways) for name, value in [*values.items(), ("seconds-per-frame", 0.4)]
     ]  # fmt: skip
-    return {"rows": rows, "missing": LACKING, "failed": [], "published": PUBLISHED}
+    curves = {
+        name: {
+            way.slug: [None, *(value / (1 + i) * (1 + 0.02 * j) for j in range(1, frames))]
+            for i, way in enumerate(ways)
+        }
+        for name, value in values.items()
+    }
+    about = [{"name": "seconds-per-frame", "unit": "s", "better": "lower", "scope": "clip"}]
+    return {
+        "measures": [{"name": name, "unit": MEASURES[name].unit, "better": MEASURES[name].better} for name in values] + about,
+        "rows": rows, "curves": curves, "missing": LACKING, "failed": [failed], "published": PUBLISHED, "machine": "a lathe",
+    }  # fmt: skip
 
 
 def save(path: Path, array: np.ndarray) -> None:

@@ -1,7 +1,10 @@
-"""Films inside a page: all frames of a clip as one picture, which a page can show frame by frame, exactly and in step."""
+"""Films inside a page: every frame a picture of its own, so that a page can show any of them exactly and in step.
+
+A video would be smaller, but no browser promises which of its frames it shows; and frames on one large picture would
+bleed into one another, as colour is coded at half the resolution.
+"""
 
 import base64
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,12 +12,6 @@ import cv2
 import numpy as np
 
 from warped_diffusion.errors import ShapeError
-
-BLOCK = 16
-"""WebP codes blocks of this many pixels: cells end on their edges, so that no frame bleeds into its neighbour."""
-
-LARGEST = 16_383
-"""Pixels: the longest side that a WebP picture can have."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +33,23 @@ LEVELS = (Level(90, 512), Level(80, 512), Level(75, 384), Level(70, 256), Level(
 
 @dataclass(frozen=True)
 class Film:
-    """A sheet of frames, left to right and then down.
+    """A clip inside a page.
 
     Attributes:
-        source: the sheet as a data URI.
-        frames: how many there are.
-        columns: frames in a row of the sheet.
+        frames: each as a data URI.
         width, height: of a frame, pixels.
-        cell: width and height of a frame's place in the sheet; the frame lies in its upper left corner.
         reduced: frames were made smaller than they are.
     """
 
-    source: str
-    frames: int
-    columns: int
+    frames: tuple[str, ...]
     width: int
     height: int
-    cell: tuple[int, int]
     reduced: bool
+
+    @property
+    def length(self) -> int:
+        """Characters that its frames take in a page."""
+        return sum(map(len, self.frames))
 
     def record(self) -> dict[str, Any]:
         """Its attributes, to be written as JSON."""
@@ -61,42 +57,23 @@ class Film:
 
 
 def make_film(frames: np.ndarray, level: Level) -> Film:
-    """The frames as one WebP picture.
+    """The frames as WebP pictures.
 
     Args:
         frames: (N, H, W, 3) uint8, RGB, at least one.
 
-    Raises: ShapeError for another shape or type, or for more frames than a sheet holds.
+    Raises: ShapeError for another shape or type.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape or frames.dtype != np.uint8:
         raise ShapeError(f"expected frames (N, H, W, 3) of uint8, got {frames.shape} of {frames.dtype}")
-    full = max(frames.shape[1:3])
-    scale = min(1.0, level.side / full)
+    scale = min(1.0, level.side / max(frames.shape[1:3]))
     width, height = (max(1, round(scale * side)) for side in (frames.shape[2], frames.shape[1]))
-    cell = (_whole_blocks(width), _whole_blocks(height))
-    columns = min(len(frames), max(1, math.ceil(math.sqrt(len(frames) * cell[1] / cell[0]))))
-    rows = math.ceil(len(frames) / columns)
-    if max(columns * cell[0], rows * cell[1]) > LARGEST:
-        raise ShapeError(f"{len(frames)} frames of {width}x{height} do not fit into a picture of {LARGEST} pixels a side")
-    sheet = np.zeros((rows * cell[1], columns * cell[0], 3), np.uint8)
-    for j, frame in enumerate(frames):
-        x, y = j % columns * cell[0], j // columns * cell[1]
-        sheet[y : y + cell[1], x : x + cell[0]] = _padded(_sized(frame, width, height), cell)
-    _, data = cv2.imencode(".webp", sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, level.quality])
-    source = "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode()
-    return Film(source, len(frames), columns, width, height, cell, scale < 1)
+    return Film(tuple(_encoded(frame, (width, height), level.quality) for frame in frames), width, height, scale < 1)
 
 
-def _whole_blocks(side: int) -> int:
-    return math.ceil(side / BLOCK) * BLOCK
-
-
-def _sized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    if frame.shape[:2] == (height, width):
-        return frame
-    return np.asarray(cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_AREA))
-
-
-def _padded(frame: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
-    margins = ((0, cell[1] - frame.shape[0]), (0, cell[0] - frame.shape[1]), (0, 0))
-    return np.pad(frame, margins, "edge")
+def _encoded(frame: np.ndarray, size: tuple[int, int], quality: int) -> str:
+    picture = np.ascontiguousarray(frame[..., ::-1])
+    if size != (frame.shape[1], frame.shape[0]):
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    _, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    return "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode()

@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import html
+import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +26,9 @@ SCRIPTS = ("common.js", "player.js", "slider.js", "curves.js", "tables.js", "cli
 
 BUDGET = 8_000_000
 """Bytes that the films of a page may take, as text; a page beyond it opens slowly on a phone."""
+
+TRIED = 8
+"""Clips that are encoded at several levels, to see which level fits."""
 
 Record = dict[str, Any]
 
@@ -65,9 +70,9 @@ def inline_json(value: Any) -> str:
 def gather(out: Path, budget: int = BUDGET) -> Record:
     """All that the page shows, as plain values.
 
-    Keys: title; settings, pairs of a name and a text; measures, with unit and better; ways, each with its slug; rows,
-    the report's; clips, each with its films and, per way, its means over frames and per-frame values; missing, failed,
-    published and its source, the report's; notes, sentences on what was left out or made smaller.
+    Keys: title; settings, pairs of a name and a text; measures, those of the report first; ways, each with its slug;
+    clips, each with its films and, per way, its means over frames and per-frame values; notes, sentences on what was
+    left out or made smaller; and of the report rows, curves, missing, failed, published and its source, machine.
 
     Raises: as `write_page`.
     """
@@ -75,24 +80,27 @@ def gather(out: Path, budget: int = BUDGET) -> Record:
     if report is None:
         raise UserError(f"{out / REPORT} is not there: run `warped-diffusion evaluate` into this folder first")
     settings = _read(out / SETTINGS) or {}
-    found = [(folder, *_clip(folder)) for folder in _folders(out / "clips")]
-    rows, failed = report.get("rows", []), [failure for _, _, failures in found for failure in failures]
-    clips = [clip for _, clip, _ in found]
-    ways = {row["slug"]: row.get("way") or {} for row in rows}
-    for result in [*(result for clip in clips for result in clip["results"]), *failed]:
-        ways[result["slug"]] = ways.get(result["slug"]) or result.get("way") or {}
-    notes = _add_films([folder for folder, _, _ in found], clips, list(ways), budget)
+    rows, folders = report.get("rows", []), _folders(out / "clips")
+    clips = [_clip(folder) for folder in folders]
+    ways = {row["slug"]: row["way"] | {"spectrum": row.get("spectrum") or row["way"].get("spectrum")} for row in rows}
+    for result in (result for clip in clips for result in clip["results"]):
+        ways.setdefault(result["slug"], result["way"])
+    notes = _add_films(folders, clips, list(ways), budget)
+    about = [{"name": m.name, "unit": m.unit, "better": m.better} for m in MEASURES.values()]
+    published = report.get("published", {})
     return {
         "title": "Evaluation" + (f" of {settings['task']}" if "task" in settings else ""),
         "settings": list(_flat(settings)),
-        "measures": [{"name": m.name, "unit": m.unit, "better": m.better} for m in MEASURES.values()],
-        "ways": [{"slug": slug, **way} for slug, way in ways.items() if slug],
-        "rows": rows,
+        "measures": list({each["name"]: each for each in [*report.get("measures", []), *about]}.values()),
+        "ways": [{"slug": slug, **way} for slug, way in ways.items()],
+        "rows": [{name: row[name] for name in ("slug", "measure", "value", "error", "count")} for row in rows],
+        "curves": report.get("curves", {}),
         "clips": clips,
         "missing": report.get("missing", {}),
-        "failed": failed,
-        "published": _of_task(report.get("published", {}).get("tables", []), settings.get("task")),
-        "source": report.get("published", {}).get("source", ""),
+        "failed": [{"clip": each.get("name"), "slug": "", **each} for each in report.get("failed", [])],
+        "published": _of_task(published.get("tables", []), settings.get("task")),
+        "source": published.get("source", ""),
+        "machine": report.get("machine", ""),
         "notes": notes,
     }
 
@@ -103,21 +111,21 @@ def _of_task(tables: list[Record], task: str | None) -> list[Record]:
     return [table for table in kept if table["rows"]]
 
 
-def _clip(folder: Path) -> tuple[Record, list[Record]]:
-    """What is known of a clip, with each way's values as means over seeds; and what has failed on it."""
+def _clip(folder: Path) -> Record:
+    """What is known of a clip, with each way's values as means over seeds."""
     known = _read(folder / "clip.json") or {}
-    name = known.get("name", folder.name)
-    failed = [{"clip": name, "slug": "", "error": known["error"]}] if "error" in known else []
     results = []
     for way in _folders(folder):
-        seeds = [result for path in _seeds(way) if (result := _read(path)) is not None]
-        failed += [seed for seed in seeds if "error" in seed]
-        done = [seed for seed in seeds if "error" not in seed]
-        if done:
-            results.append({"slug": way.name, "way": done[0].get("way") or {}, **_mean_of_seeds(done)})
-    flow = next((result["flow"] for result in results if result["flow"]), known.get("flow") or "")
-    clip = {"name": name, "caption": known.get("caption") or "", "flow": flow, "results": results, "films": {}}
-    return clip, failed
+        if done := list(_done(way)):
+            found = [result for _, result in done]
+            results.append({"slug": way.name, "way": found[0]["way"], **_mean_of_seeds(found)})
+    return {
+        "name": known.get("name", folder.name),
+        "caption": known.get("caption") or "",
+        "flow": next((result["flow"] for result in results if result["flow"]), known.get("flow") or ""),
+        "results": results,
+        "films": {},
+    }
 
 
 def _mean_of_seeds(seeds: list[Record]) -> Record:
@@ -150,13 +158,10 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _add_films(folders: list[Path], clips: list[Record], slugs: list[str], budget: int) -> list[str]:
     """Puts the first seed's films into `clips`, at the best level at which all fit; sentences on what was given up."""
-    for level in LEVELS:
-        # The first clip speaks for the others: encoding all at every level would take minutes.
-        if not folders or _size(_films(folders[0], slugs, level)) * len(folders) <= budget:
-            break
+    level, made = _level(folders, slugs, budget)
     spent, shown, reduced = 0, 0, False
     for folder, clip in zip(folders, clips, strict=True):
-        films = _films(folder, slugs, level)
+        films = made.get(folder) or _films(folder, slugs, level)
         spent += _size(films)
         if spent > budget:
             break
@@ -171,27 +176,42 @@ def _add_films(folders: list[Path], clips: list[Record], slugs: list[str], budge
     return notes if shown else notes[1:]
 
 
+def _level(folders: list[Path], slugs: list[str], budget: int) -> tuple[Level, dict[Path, dict[str, Film]]]:
+    """The best level at which the films of all clips fit, or the last; and those that were made to find it.
+
+    It is exact for up to `TRIED` clips; of more, a few evenly among them speak for all.
+    """
+    tried = folders[:: math.ceil(len(folders) / TRIED)] if folders else []
+    for level in LEVELS:
+        made = {folder: _films(folder, slugs, level) for folder in tried}
+        if sum(map(_size, made.values())) * len(folders) <= budget * len(tried):
+            break
+    return level, made
+
+
 def _films(folder: Path, slugs: Iterable[str], level: Level) -> dict[str, Film]:
     """Of the original ("truth"), the input and every way that has frames, by name."""
     sources = {name: folder / f"{name}.npy" for name in ("truth", "input")}
     for slug in slugs:
-        done = [path.with_name("restored.npy") for path in _seeds(folder / slug) if "error" not in (_read(path) or {"error": ""})]
-        sources |= {slug: done[0]} if done else {}
+        sources |= {slug: place / "restored.npy" for place, _ in itertools.islice(_done(folder / slug), 1)}
     return {name: make_film(np.load(path, mmap_mode="r"), level) for name, path in sources.items() if path.exists()}
 
 
 def _size(films: dict[str, Film]) -> int:
-    return sum(len(film.source) for film in films.values())
+    return sum(film.length for film in films.values())
 
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _seeds(way: Path) -> list[Path]:
-    """The results that there should be, by seed."""
+def _done(way: Path) -> Iterator[tuple[Path, Record]]:
+    """The folders and results of the seeds that did not fail, in their order."""
     numbered = [(int(match[1]), path) for path in _folders(way) if (match := re.fullmatch(r"seed-(\d+)", path.name))]
-    return [path / "result.json" for _, path in sorted(numbered)]
+    for _, path in sorted(numbered):
+        result = _read(path / "result.json")
+        if result is not None and "error" not in result:
+            yield path, result
 
 
 def _flat(settings: Record, prefix: str = "") -> Iterator[tuple[str, str]]:

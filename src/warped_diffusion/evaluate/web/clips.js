@@ -6,7 +6,8 @@ const clipTable = (each, index) => {
   const columns = measures.filter(({ name }) => rows.some(({ result }) => isNumber(result.means[name])))
     .map((measure) => numbers(measure, rows, (row) => ({ value: row.result.means[measure.name] }),
       { why: (row) => row.result.missing[measure.name] }));
-  columns.push(numbers(TIME, rows, (row) => ({ value: row.result.seconds })));
+  if (rows.some(({ result }) => isNumber(result.seconds)))
+    columns.push(numbers(measureNamed("seconds-per-frame"), rows, (row) => ({ value: row.result.seconds })));
   const act = each.films.truth || each.films.input ? (way) => watchClip(index, [way.slug]) : null;
   return sortable([wayColumn(act), ...columns], rows, { label: `Ways on ${each.name}` });
 };
@@ -35,19 +36,10 @@ const clipBody = (each, index) => {
   ];
 };
 
-/** The first frame of the original, drawn once it comes into view. */
+/** The first frame of the original. */
 const thumbnail = (each) => {
   const film = each.films.truth || each.films.input;
-  if (!film) return make("span", { class: "thumbnail" });
-  const canvas = make("canvas", { class: "thumbnail", width: film.width, height: film.height, "aria-hidden": "true" });
-  new IntersectionObserver((entries, observer) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    const image = new Image();
-    image.addEventListener("load", () => paintFrame(canvas, film, image, 0));
-    image.src = film.source;
-  }).observe(canvas);
-  return canvas;
+  return film ? make("img", { class: "thumbnail", src: film.frames[0], alt: "", loading: "lazy" }) : make("span", { class: "thumbnail" });
 };
 
 const startClips = () => {

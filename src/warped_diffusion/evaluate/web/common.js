@@ -56,7 +56,7 @@ const TITLES = new Map([
   ["clip-text", "CLIP text"], ["clip-image", "CLIP image"], ["inception-score", "Inception"],
   ["warping-pixel-first", "Warping, pixels, to first"], ["warping-pixel-previous", "Warping, pixels, to previous"],
   ["warping-latent-first", "Warping, latents, to first"], ["warping-latent-previous", "Warping, latents, to previous"],
-  ["warping-first", "Warping, to first"],
+  ["warping-first", "Warping, to first"], ["seconds-per-frame", "Time per frame"],
 ]);
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replaceAll("-", " ");
 
@@ -82,6 +82,11 @@ const rest = [...new Set(data.ways.map((way) => (isPeer(way) ? way.model : way.n
 );
 const models = new Set(data.ways.filter((way) => !isPeer(way)).map((way) => way.model));
 
+const GUIDANCE = ["none", "network", "denoised"];
+const place = (list, item) => (list.includes(item) ? list.indexOf(item) : list.length);
+const inOrder = (a, b) => a.peer - b.peer || a.model.localeCompare(b.model) || place(HUES, a.noise) - place(HUES, b.noise) ||
+  (a.spectrum || "").localeCompare(b.spectrum || "") || place(GUIDANCE, a.guidance) - place(GUIDANCE, b.guidance) ||
+  (a.steps || 0) - (b.steps || 0);
 const ways = data.ways.map((way) => {
   const peer = isPeer(way);
   const key = peer ? way.model : way.noise;
@@ -91,12 +96,12 @@ const ways = data.ways.map((way) => {
     : [way.spectrum && named(way.spectrum), way.guidance && (way.guidance === "none" ? "unguided" : `${way.guidance} guidance`), way.steps && `${way.steps} steps`,
       models.size > 1 && way.model.split("/").pop()];
   return {
-    ...way, peer, hue,
+    ...way, model: way.model || way.slug, peer, hue,
     title: isReference(way) ? "The original itself" : NAMES.get(key) || sentence(key || way.slug),
     details: details.filter(Boolean).join(" · "),
     dash: peer ? "1 3" : { none: "3 3", network: "8 4" }[way.guidance] || "",
   };
-});
+}).sort(inOrder);
 const wayOf = (slug) => ways.find((way) => way.slug === slug);
 const labelOf = (name) => {
   if (name === "truth") return "Original";

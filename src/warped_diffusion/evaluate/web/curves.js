@@ -2,20 +2,13 @@
 
 const WARPING = ["warping-latent-first", "warping-pixel-first", "warping-latent-previous", "warping-pixel-previous"];
 
-/** Per frame the mean over `items`, of those that have a number there; null where none has. */
-const meanOf = (items) => {
-  const length = Math.max(0, ...items.map((item) => item.length));
-  return Array.from({ length }, (_, j) => {
-    const held = items.map((item) => item[j]).filter(isNumber);
-    return held.length ? held.reduce((sum, value) => sum + value, 0) / held.length : null;
-  });
+/** A way's values per frame: as the report has them over all clips, or of the clip that is chosen. */
+const curveOf = (way, name) => {
+  if (state.curveClip < 0) return (data.curves[name] || {})[way.slug] || [];
+  const result = data.clips[state.curveClip].results.find(({ slug }) => slug === way.slug);
+  return (result && result.frames[name]) || [];
 };
-const curveOf = (way, measure) => {
-  const from = state.curveClip < 0 ? data.clips : [data.clips[state.curveClip]];
-  return meanOf(from.flatMap((each) => each.results.filter((r) => r.slug === way.slug).map((r) => r.frames[measure] || [])));
-};
-const hasCurve = (name) => data.clips.some((each) => each.results.some((r) =>
-  (r.frames[name] || []).filter(isNumber).length > 1));
+const hasCurve = (name) => Object.values(data.curves[name] || {}).some((values) => values.filter(isNumber).length > 1);
 const isCurve = ({ name }) => hasCurve(name);
 
 /** About `count` round numbers from `low` to `high`; powers of ten where the axis is logarithmic. */
@@ -129,7 +122,7 @@ const buildFilters = () => {
     const values = [...new Set(ways.filter((way) => facet === "model" || !way.peer).map((way) => way[facet]))].filter(Boolean);
     if (values.length < 2) return null;
     return make("fieldset", {}, make("legend", {}, FACET_WORDS[facet]), ...values.map((value) => make("label", { class: "chip" },
-      make("input", { type: "checkbox", checked: true, onchange: (event) => {
+      make("input", { type: "checkbox", value, checked: true, onchange: (event) => {
         const hidden = new Set(state.hidden);
         event.target.checked ? hidden.delete(`${facet} ${value}`) : hidden.add(`${facet} ${value}`);
         change({ hidden });

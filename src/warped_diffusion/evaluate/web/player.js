@@ -2,34 +2,24 @@
 
 const clip = () => data.clips[state.clip];
 const filmOf = (name) => clip().films[name];
-const frameCount = () => Math.max(1, ...Object.values(clip() ? clip().films : {}).map((film) => film.frames));
+const frameCount = () => Math.max(1, ...Object.values(clip() ? clip().films : {}).map((film) => film.frames.length));
 
-// Sheets of the clip that is watched, decoded once; another clip's are let go.
-let sheets = new Map();
-let sheetsOf = -1;
-const sheet = (name) => {
-  if (sheetsOf !== state.clip) [sheets, sheetsOf] = [new Map(), state.clip];
-  if (!sheets.has(name)) {
-    const image = new Image();
-    const entry = { image, ready: false };
-    image.addEventListener("load", () => {
+// Frames of the clip that is watched, decoded once; another clip's are let go.
+let reels = new Map();
+let reelsOf = -1;
+const reel = (name) => {
+  if (reelsOf !== state.clip) [reels, reelsOf] = [new Map(), state.clip];
+  if (!reels.has(name)) {
+    const entry = { images: filmOf(name).frames.map(pictureOf), ready: false };
+    Promise.all(entry.images.map((image) => image.decode())).then(() => {
       entry.ready = true;
-      if (sheets.get(name) === entry) paintAll();
+      if (reels.get(name) === entry) paintAll();
     });
-    image.src = filmOf(name).source;
-    sheets.set(name, entry);
+    reels.set(name, entry);
   }
-  return sheets.get(name);
+  return reels.get(name);
 };
-
-/** Draws frame `number` of a film on a canvas of the film's own size. */
-const paintFrame = (canvas, film, image, number) => {
-  const j = Math.min(number, film.frames - 1);
-  const x = (j % film.columns) * film.cell[0];
-  const y = Math.floor(j / film.columns) * film.cell[1];
-  canvas.getContext("2d").drawImage(image, x, y, film.width, film.height, 0, 0, film.width, film.height);
-  canvas.dataset.frame = j;
-};
+const pictureOf = (source) => Object.assign(new Image(), { src: source });
 
 let screens = [];  // {name, canvas, reading}: all that is on the stage now
 const screenFor = (name, reading = null) => {
@@ -52,10 +42,12 @@ const readingOf = (name) => {
 };
 
 const paintAll = () => {
-  const loaded = screens.map(({ name }) => sheet(name));
+  const loaded = screens.map(({ name }) => reel(name));
   if (!loaded.every(({ ready }) => ready)) return;  // all panes or none, so that they never part
   for (const [i, { name, canvas, reading }] of screens.entries()) {
-    paintFrame(canvas, filmOf(name), loaded[i].image, state.frame);
+    const j = Math.min(state.frame, loaded[i].images.length - 1);
+    canvas.getContext("2d").drawImage(loaded[i].images[j], 0, 0);
+    canvas.dataset.frame = j;
     if (reading) reading.textContent = readingOf(name);
   }
 };
@@ -65,6 +57,8 @@ const filmNames = () => ["truth", "input", ...ways.map((way) => way.slug)].filte
 const buildPanes = () => {
   screens = [];
   const names = filmNames().filter((name) => state.shown.includes(name));
+  byId("panes").replaceChildren();
+  byId("compare").replaceChildren();
   byId("panes").hidden = state.view !== "panes";
   byId("compare").hidden = state.view !== "slider";
   if (state.view === "slider") return buildSlider();

@@ -20,6 +20,7 @@ byId("summary").textContent = [
   plural(data.clips.length, "clip"), plural(ways.length, "way"), `${frameCount()} frames`,
   plural(Math.max(1, ...data.clips.flatMap((each) => each.results.map((result) => result.seeds))), "seed"),
 ].join(" · ");
+if (data.machine) data.notes.push(`Times were taken on ${data.machine}.`);
 byId("notes").replaceChildren(...data.notes.map((note) => make("li", {}, note)));
 byId("settings").replaceChildren(...data.settings.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
 byId("settings-section").hidden = !data.settings.length;

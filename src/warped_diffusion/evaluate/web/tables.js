@@ -43,9 +43,9 @@ const bestOf = (values, better) => {
 const ownGroup = (row) => (row.way && isReference(row.way) ? "reference" : "ours");
 
 /** A column of numbers with errors: `get(row)` gives {value, error}; `group(row)` tells whose best is whose. */
-const numbers = (measure, rows, get, { group = ownGroup, why = () => "" } = {}) => {
+const numbers = (measure, rows, get, { group = ownGroup, why = () => "", least = 0 } = {}) => {
   const held = rows.map(get).filter((each) => each && isNumber(each.value));
-  const decimals = decimalsWith(held.map(({ value }) => value), held.map(({ error }) => error));
+  const decimals = Math.max(least, decimalsWith(held.map(({ value }) => value), held.map(({ error }) => error)));
   const errors = held.map(({ error }) => error).filter(isNumber).map((error) => written(error, decimals));
   const room = Math.max(0, ...errors.map((text) => text.length)) + 2;
   const bests = new Map([...new Set(rows.map(group))].map((key) => [key,
@@ -78,19 +78,12 @@ const wayColumn = (act = null) => ({
 const rowNamed = new Map(data.rows.map((row) => [`${row.slug} ${row.measure}`, row]));
 const overall = (slug, name) => rowNamed.get(`${slug} ${name}`);
 
-const TIME = { name: "seconds", title: "Time per frame", unit: "s", better: "lower" };
-const timeOf = (slug) => {
-  const times = data.clips.flatMap((each) => each.results.filter((r) => r.slug === slug).map((r) => r.seconds)).filter(isNumber);
-  return times.length ? times.reduce((sum, time) => sum + time, 0) / times.length : null;
-};
-
 const buildTable = () => {
-  const rows = visibleWays().map((way) => ({ key: way.slug, way, time: timeOf(way.slug) }));
+  const rows = visibleWays().map((way) => ({ key: way.slug, way }));
   const measured = new Set(data.rows.map((row) => row.measure));
   const extra = [...measured].filter((name) => !measures.some((measure) => measure.name === name)).map(measureNamed);
   const columns = [...measures, ...extra].filter(({ name }) => measured.has(name))
     .map((measure) => numbers(measure, rows, (row) => overall(row.key, measure.name)));
-  if (rows.some(({ time }) => isNumber(time))) columns.push(numbers(TIME, rows, (row) => ({ value: row.time })));
   byId("table").replaceChildren(rows.length && columns.length ? sortable([wayColumn(), ...columns], rows, { label: "All ways" })
     : make("p", { class: "note" }, rows.length ? "Nothing has been measured yet." : "All ways are hidden: choose some above."));
 };
@@ -136,6 +129,7 @@ const publishedTable = (table) => {
       ? make("span", { class: "way" }, make("span", { class: "tag" }, "paper"), make("span", {}, row.method)) : nameOfWay(row.way)),
   };
   const columns = names.map(measureNamed).map((measure) => numbers({ ...measure, better: betterOf(measure) }, rows, get(measure.name), {
+    least: 3,  // as it prints them
     group: (row) => (row.paper ? "paper" : ownGroup(row)), why: (row) => (row.paper ? "not published" : data.missing[measure.name]) }));
   const title = `Table ${table.number}. ${table.caption}`;
   return [make("h3", {}, title), table.about ? make("p", { class: "hint" }, table.about) : null,
