@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.evaluate.outs import drifting
 from warped_diffusion.errors import ShapeError
 from warped_diffusion.evaluate.films import LEVELS, Film, Level, make_film
-
-from tests.evaluate.outs import drifting
 
 FINE = Level(90, 512)
 LOSS = 30.0

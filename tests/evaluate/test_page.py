@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.evaluate.outs import LACKING, WAYS, make_out, write
 from warped_diffusion.errors import UserError
 from warped_diffusion.evaluate.page import gather, inline_json, write_page
-
-from tests.evaluate.outs import LACKING, WAYS, make_out, write
 
 ROUNDED = 1e-4
 """Relative: the page holds five digits."""

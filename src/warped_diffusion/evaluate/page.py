@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import html
-import itertools
 import json
 import math
 import re
@@ -193,7 +192,8 @@ def _films(folder: Path, slugs: Iterable[str], level: Level) -> dict[str, Film]:
     """Of the original ("truth"), the input and every way that has frames, by name."""
     sources = {name: folder / f"{name}.npy" for name in ("truth", "input")}
     for slug in slugs:
-        sources |= {slug: place / "restored.npy" for place, _ in itertools.islice(_done(folder / slug), 1)}
+        if first := next(_done(folder / slug), None):
+            sources[slug] = first[0] / "restored.npy"
     return {name: make_film(np.load(path, mmap_mode="r"), level) for name, path in sources.items() if path.exists()}
 
 
