@@ -41,7 +41,7 @@ test-page: $(INSTALLED)  ## the tests of the evaluation's page in Chromium, whic
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	    { echo "no browser found: install Chromium, on Debian by apt-get install chromium" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --editable ".[dev,browser]"
-	$(BIN)/python -m pytest tests/evaluate/test_page_browser.py
+	$(BIN)/python -m pytest -m slow tests/evaluate/test_page_browser.py
 
 lint: $(INSTALLED)  ## style, format, types, and who imports whom
 	$(BIN)/ruff check

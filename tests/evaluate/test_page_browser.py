@@ -18,7 +18,10 @@ from warped_diffusion.evaluate.page import write_page
 
 driver = pytest.importorskip("playwright.sync_api", reason='needs a driver: pip install "warped-diffusion[browser]"')
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: on Debian, apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: on Debian, apt-get install chromium"),
+]
 
 FRAMES = 12
 CODED = 8.0
@@ -105,7 +108,8 @@ def test_all_panes_play_in_step(page: Page) -> None:
     page.click("#play")
     seen = page.evaluate(
         """() => new Promise(done => { const seen = [];
-        const look = () => { seen.push([...document.querySelectorAll('#stage canvas')].map(c => Number(c.dataset.frame)));
+        const panes = () => [...document.querySelectorAll('#stage canvas')];
+        const look = () => { seen.push(panes().map(canvas => Number(canvas.dataset.frame)));
             seen.length < 60 ? requestAnimationFrame(look) : done(seen); };
         requestAnimationFrame(look); })"""
     )
