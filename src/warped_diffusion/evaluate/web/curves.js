@@ -25,7 +25,7 @@ const ticks = (low, high, logarithmic, count = 4) => {
   for (let at = Math.ceil(low / pace) * pace; at <= high + pace * 1e-6; at += pace) found.push(at);
   return found;
 };
-const axisText = (value) => (Math.abs(value) >= 1e-3 || value === 0 ? String(Number(value.toPrecision(2))) : value.toExponential(0))
+const axisText = (value) => (Math.abs(value) >= 1e-4 || value === 0 ? String(Number(value.toPrecision(2))) : value.toExponential(0))
   .replaceAll("-", "−");
 
 const rangeOf = (lines, toAxis) => {
