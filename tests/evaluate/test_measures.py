@@ -155,6 +155,12 @@ def test_sharpness_drift_is_the_last_frames_energy_over_the_firsts() -> None:
     assert drift[:2].isnan().all()
     assert float(drift[2]) == pytest.approx(1.5**2)
 
+    still = Motion.analytic(3, SIZE)
+    shots = Motion(still.forward, still.backward, still.visible, cuts=(1,))
+    drift = values("sharpness-drift", restored, context(restored, shots))
+    assert drift[:2].isnan().all()
+    assert float(drift[2]) == pytest.approx((1.5 / 3) ** 2)  # of its own shot
+
 
 @pytest.mark.parametrize("name", ["warping-latent-first", "warping-latent-previous", "clip-text"])
 def test_what_the_clip_lacks_is_said(name: str) -> None:

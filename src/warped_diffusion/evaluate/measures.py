@@ -19,6 +19,15 @@ from warped_diffusion.metrics import high_frequency_energy, mse, psnr, warping_e
 Better = Literal["higher", "lower", "none"]
 Reference = Literal["first", "previous"]
 
+NO_CAPTION = "this clip has no caption: give it one in captions.json or captions.csv beside the clips"
+NO_LATENTS = "these frames were not made from latents: give a model that works on latents, a pretrained checkpoint"
+WINDOW = 11
+"""Pixels a side, of SSIM's window."""
+
+IMAGES = "torchmetrics.functional.image"
+SQUARED = "squared units of [0, 1]"
+LATENT = "squared units of the latents"
+
 
 class Context(NamedTuple):
     """What a restored clip is judged by.
@@ -207,15 +216,6 @@ def from_second(values: Tensor) -> Tensor:
     """(N-1,) of the frames from the second on -> (N,), nan for the first."""
     return torch.cat([values.new_full((1,), torch.nan), values])
 
-
-NO_CAPTION = "this clip has no caption: give it one in captions.json or captions.csv beside the clips"
-NO_LATENTS = "these frames were not made from latents: give a model that works on latents, a pretrained checkpoint"
-WINDOW = 11
-"""Pixels a side, of SSIM's window."""
-
-IMAGES = "torchmetrics.functional.image"
-SQUARED = "squared units of [0, 1]"
-LATENT = "squared units of the latents"
 
 _ALL: tuple[Measure, ...] = (
     FrameMeasure("mse", SQUARED, "lower", _mse),
