@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -175,3 +177,15 @@ def test_what_the_clip_lacks_is_said(name: str) -> None:
 def test_a_module_that_cannot_be_imported_is_named_with_the_extra() -> None:
     with pytest.raises(UserError, match=r'SSIM needs no_such_module, .*pip install "warped-diffusion\[metrics\]"'):
         libraries.load("no_such_module", "SSIM")
+
+
+def test_a_module_that_fails_half_way_stays_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Python keeps the parts that were imported before the failure: a second attempt would find one of them."""
+    package = tmp_path / "half_there"
+    package.mkdir()
+    (package / "__init__.py").write_text("import half_there.part\nraise RuntimeError('no such operator')")
+    (package / "part.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"SSIM needs half_there, which cannot be imported here \(no such operator"):
+            libraries.load("half_there.part", "SSIM")

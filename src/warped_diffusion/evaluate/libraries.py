@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +15,25 @@ INSTALL = 'pip install "warped-diffusion[metrics]"'
 
 def load(module: str, user: str) -> ModuleType:
     """The module of that name. Raises: UserError if it, or what it needs in turn, cannot be imported."""
+    found = _imported(module)
+    if isinstance(found, str):
+        raise UserError(f"{user} needs {found}")
+    return found
+
+
+@cache  # what fails would take its seconds again for every clip
+def _imported(module: str) -> ModuleType | str:
+    """The module, or what is to be said of it or of a package that it is in.
+
+    Packages go first: Python keeps the parts that were imported before one fails, and would then find a part of it.
+    """
+    package = module.rpartition(".")[0]
+    if package and isinstance(lack := _imported(package), str):
+        return lack
     try:
         return import_module(module)
     except (ImportError, RuntimeError) as error:  # the latter is torchvision's, where it was built for another torch
-        raise UserError(f"{user} needs {_unimported(module, error)}") from error
+        return f"{module}, which cannot be imported here ({error}): {INSTALL}"
 
 
 def load_with_weights(modules: Sequence[str], url: str, user: str) -> tuple[list[ModuleType], Path]:
@@ -26,22 +42,13 @@ def load_with_weights(modules: Sequence[str], url: str, user: str) -> tuple[list
     Raises: UserError with all that is lacking: modules, or weights that are not there or not what the name says (they
         may be pickles, which run code, so they are looked at before they are read).
     """
-    loaded, lacks = [], []
-    for module in modules:
-        try:
-            loaded.append(import_module(module))
-        except (ImportError, RuntimeError) as error:
-            lacks.append(_unimported(module, error))
-            break  # it is the same extra that lacks
+    found = [_imported(module) for module in modules]
+    lacks = [lack for lack in found if isinstance(lack, str)][:1]  # one extra has them all
     path = weights_path(url)
     lacks += _lacking_weights(path, url)
     if lacks:
         raise UserError(f"{user} needs {'; and '.join(lacks)}")
-    return loaded, path
-
-
-def _unimported(module: str, error: Exception) -> str:
-    return f"{module}, which cannot be imported here ({error}): {INSTALL}"
+    return [module for module in found if not isinstance(module, str)], path
 
 
 def _lacking_weights(path: Path, url: str) -> list[str]:
