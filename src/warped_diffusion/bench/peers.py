@@ -26,7 +26,7 @@ from warped_diffusion.tasks import make_task
 from warped_diffusion.video import film_strip, write_picture
 
 INPUT, OURS = "input", "ours"
-WINDOW = (64, 96)
+WINDOW = (96, 128)
 """(height, width) of the part of a frame that the picture shows, pixels; of a smaller frame, all."""
 MAGNIFIED = 2
 """How many times larger the picture shows a pixel."""
@@ -96,14 +96,14 @@ def restored(
 
 def strip(made: Mapping[str, Tensor], frames: int) -> list[Tensor]:
     """For the input, Real-ESRGAN, ours and the original: a window of a clip's middle frame, magnified, and below it the
-    window's middle line in as many of the first frames, (3, H, W) each."""
+    window's middle line in as many of the first frames, twice as high, (3, H, W) each."""
     truth = made[ORIGINAL]
     blocks = F.interpolate(reduced(truth, SCALE), scale_factor=SCALE, mode="nearest")
     rows, columns = window((truth - made[BICUBIC])[len(truth) // 2])
     strips = []
     for clip in (blocks, made[REAL_ESRGAN], made[OURS], truth):
         cut = clip[..., rows, columns]
-        over_time = cut[:frames, :, cut.shape[-2] // 2].transpose(0, 1)
+        over_time = cut[:frames, :, cut.shape[-2] // 2].transpose(0, 1).repeat_interleave(2, 1)
         both = torch.cat([cut[len(cut) // 2], torch.zeros_like(over_time[:, :1]), over_time], 1)
         strips.append(F.interpolate(both[None], scale_factor=MAGNIFIED, mode="nearest")[0])
     return strips
