@@ -43,7 +43,7 @@ def bicubic(clip: Clip, degraded: Tensor, task: Task, motion: Motion) -> Tensor:
 
 
 def warp_only(clip: Clip, degraded: Tensor, task: Task, motion: Motion) -> Tensor:
-    """The first frame of each shot restored by itself with all defaults, and carried along the flow from there on.
+    """The first frame of each shot, restored by the embedded model alone, carried along the flow from there on.
 
     What it did not show is its nearest edge pixel. Outside the holes of a task that takes a mask is the input.
     """
