@@ -97,7 +97,7 @@ def test_synthetic_clips_move_as_they_say(motion):
 
 
 def test_what_enters_from_beyond_the_first_frame_is_picture_too(tmp_path):
-    """15 steps of (2, 1) pixels and the spline's reach of 8 take a picture of 64 + 2 (30 + 8) pixels."""
+    """15 steps of (2, 1) pixels, and the spline's reach of 8, take a picture of 64 + 2 (30 + 8) a side as it is."""
     picture = moving(1, (140, 140))[0]
     write_picture(tmp_path / "wall.png", picture)
     (source,) = open_clips(f"synthetic:{tmp_path}:shift", 16, 64)

@@ -74,6 +74,17 @@ def test_results_have_what_was_restored_and_measured(tmp_path, weights):
     assert original["measures"]["psnr"] == [None] * FRAMES  # infinite
 
 
+def test_time_is_of_what_a_way_does_and_flow_of_those_that_follow_it(tmp_path, monkeypatch):
+    """Finding the motion is made to take a second here, and everything else next to nothing."""
+    motion = work.estimate_motion(small(), (SIZE, SIZE), "dis")
+    monkeypatch.setattr(work, "estimate_motion", lambda *_: time.sleep(1) or motion)
+    copy = {name: lambda clip, *_: clip.frames for name in ("bicubic", "warp-only")}
+    monkeypatch.setattr(work, "PEERS", copy)
+    evaluate([source("a")], QUICK, [BICUBIC, Way("warp-only")], tmp_path)
+    took = {result["slug"]: result["seconds_per_frame"] * FRAMES for result in results(tmp_path)}
+    assert took["bicubic"] < 0.5 < 1 <= took["warp-only"]
+
+
 def test_a_way_gives_the_same_whatever_else_runs(tmp_path, weights):
     way, others = Way(weights, "gp", None, "denoised"), grid([weights], ("fixed", "resample"), guidance=("none",))
     evaluate([source("a")], QUICK, [way], tmp_path / "alone", seeds=2)

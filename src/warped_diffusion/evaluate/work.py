@@ -41,6 +41,8 @@ from warped_diffusion.tasks import SuperResolution
 
 MASKS = 2**20
 """Key of the holes of clips that come without: they are a function of the clip's name."""
+FOLLOWING = ("warp-only",)
+"""Peers that look at the motion: finding it is part of what they take."""
 
 
 class Piece(NamedTuple):
@@ -68,13 +70,14 @@ class Case:
     settings: Settings
 
     @functools.cached_property
-    def found(self) -> Motion:
-        """The motion as whoever restores can know it: given, or estimated from the degraded frames."""
-        size = self.clip.frames.shape[-2], self.clip.frames.shape[-1]
+    def found(self) -> tuple[Motion, float]:
+        """The motion as whoever restores can know it, given, or estimated from the degraded frames; seconds it took."""
         if self.clip.motion is not None:
-            return self.clip.motion
+            return self.clip.motion, 0.0
+        begun = time.perf_counter()
+        size = self.clip.frames.shape[-2], self.clip.frames.shape[-1]
         motion = estimate_motion(self.degraded, size, self.settings.flow)
-        return dataclasses.replace(motion, cuts=cuts_of(self.degraded))
+        return dataclasses.replace(motion, cuts=cuts_of(self.degraded)), time.perf_counter() - begun
 
 
 def pieces(ways: Sequence[Way], seeds: int) -> list[Piece]:
@@ -204,7 +207,7 @@ def complete(case: Case, piece: Piece, out: Path) -> None:
     path, timing = folder / "restored.npy", folder / "timing.json"
     if not path.is_file():
         frames, seconds = restored(case, piece)
-        write_json(timing, {"seconds_per_frame": seconds})
+        write_json(timing, {"seconds_per_frame": seconds / len(frames)})
         write_array(path, to_bytes(frames))
     frames = to_frames(np.load(path))
     model = None if piece.way.is_peer else the_model(piece.way.model, case.settings)
@@ -235,13 +238,11 @@ def complete(case: Case, piece: Piece, out: Path) -> None:
 
 
 def restored(case: Case, piece: Piece) -> tuple[Tensor, float]:
-    """The restored clip (N, 3, H, W) in [0, 1], and the seconds that each frame took.
+    """The restored clip (N, 3, H, W) in [0, 1], and the seconds that it took, flow and all.
 
     Raises: UserError if it is not of the clip's shape, or holds what is not a finite number.
     """
-    begun = time.perf_counter()
-    frames = _peer(case, piece.way) if piece.way.is_peer else torch.stack(list(_sampled(case, piece)))
-    seconds = (time.perf_counter() - begun) / len(frames)
+    frames, seconds = _by_peer(case, piece.way) if piece.way.is_peer else _sampled(case, piece)
     if frames.shape != case.clip.frames.shape:
         raise UserError(f"{piece.way.slug} gave {tuple(frames.shape)}, the clip is {tuple(case.clip.frames.shape)}")
     wrong = (~frames.isfinite()).flatten(1).any(1)
@@ -253,13 +254,16 @@ def restored(case: Case, piece: Piece) -> tuple[Tensor, float]:
     return frames, seconds
 
 
-def _peer(case: Case, way: Way) -> Tensor:
+def _by_peer(case: Case, way: Way) -> tuple[Tensor, float]:
     if way.model == ORIGINAL:
-        return case.clip.frames
-    return PEERS[way.model](case.clip, case.degraded, case.settings.degradation, case.found)
+        return case.clip.frames, 0.0
+    motion, seconds = case.found
+    begun = time.perf_counter()
+    frames = PEERS[way.model](case.clip, case.degraded, case.settings.degradation, motion)
+    return frames, time.perf_counter() - begun + (seconds if way.model in FOLLOWING else 0)
 
 
-def _sampled(case: Case, piece: Piece) -> Iterator[Tensor]:
+def _sampled(case: Case, piece: Piece) -> tuple[Tensor, float]:
     (way, seed), settings = piece, case.settings
     masked = case.clip.mask is not None
     options = Options(
@@ -278,7 +282,9 @@ def _sampled(case: Case, piece: Piece) -> Iterator[Tensor]:
         feather=0 if masked else None,
     )
     masks = None if case.clip.mask is None else list(case.clip.mask)
-    return restore_stream(case.degraded, options, case.clip.motion, masks=masks)
+    begun = time.perf_counter()
+    frames = torch.stack(list(restore_stream(case.degraded, options, case.clip.motion, masks=masks)))
+    return frames, time.perf_counter() - begun
 
 
 @functools.lru_cache(maxsize=2)
