@@ -39,7 +39,7 @@ def shrink(
     """Write the `factor` x `factor` area average of a clip, without its sound."""
     with VideoReader(source, start, stop) as reader:
         size = (reader.size[0] // factor, reader.size[1] // factor)
-        with VideoWriter(target, size=size, frame_rate=reader.frame_rate, overwrite=True, crf=crf) as writer:
+        with VideoWriter(target, size=size, frame_rate=reader.frame_rate, overwrite=True, quality=crf) as writer:
             for frame in reader:
                 writer.write(area_average(frame, factor))
 

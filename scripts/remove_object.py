@@ -66,7 +66,7 @@ def write_clip(source: Path, target: Path) -> list[Tensor]:
     """Cut the section out of the clip; returns it as it decodes from its file."""
     with (
         VideoReader(source, START, STOP) as reader,
-        VideoWriter(target, reader, (HEIGHT, WIDTH), overwrite=True, crf=CRF) as writer,
+        VideoWriter(target, reader, (HEIGHT, WIDTH), overwrite=True, quality=CRF) as writer,
     ):
         for frame in reader:
             writer.write(area_average(frame, REDUCTION)[:, TOP : TOP + HEIGHT, LEFT : LEFT + WIDTH])

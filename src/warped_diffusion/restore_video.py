@@ -118,7 +118,7 @@ def degrade_video(
         except ShapeError as error:
             raise UserError(f"{source}: {error}") from error
         size = (sample.shape[-2], sample.shape[-1])
-        writer = stack.enter_context(VideoWriter(target, video.reader, size, overwrite=overwrite, crf=DEGRADED_CRF))
+        writer = stack.enter_context(VideoWriter(target, video.reader, size, overwrite=overwrite, quality=DEGRADED_CRF))
         for frame, hole in _pairs(video):
             writer.write(worker.degrade(frame, hole))
     return "; ".join(filter(None, (video.reader.warning, video.warning))) or None

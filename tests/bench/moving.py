@@ -33,7 +33,7 @@ def moving(frames=8, size=SIZE, step=STEP, still=()):
 
 def written(path, frames, rate=25):
     """The path, a file of these frames."""
-    with VideoWriter(path, size=tuple(frames.shape[-2:]), frame_rate=Fraction(rate), crf=1) as writer:
+    with VideoWriter(path, size=tuple(frames.shape[-2:]), frame_rate=Fraction(rate), quality=1) as writer:
         for frame in frames:
             writer.write(frame)
     return path

@@ -70,6 +70,16 @@ def sound_packets(path: Path) -> list[tuple[bytes, Fraction]]:
         return [(bytes(p), p.pts * p.time_base) for p in container.demux(streams) if p.dts is not None]
 
 
+def samples(path: Path) -> np.ndarray:
+    """(channels, n) float, the sound as it is heard: from the moment 0 on."""
+    with av.open(path) as container:
+        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=48_000)
+        frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+        before = round(-(frames[0].pts or 0) * frames[0].time_base * 48_000)
+    wave = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    return wave[:, before:] if before > 0 else np.pad(wave, ((0, 0), (-before, 0)))
+
+
 def frame_times(path: Path) -> list[Fraction]:
     """When each frame is shown, seconds."""
     with av.open(path) as container:

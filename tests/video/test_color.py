@@ -80,7 +80,7 @@ def test_chroma_comes_back_where_it_was(tmp_path):
     picture = torch.nn.functional.interpolate(
         0.1 + 0.8 * torch.rand(1, 3, 6, 9, generator=generator), size=(64, 96), mode="bicubic"
     )[0].clamp(0, 1)
-    with VideoWriter(tmp_path / "smooth.mp4", frame_rate=25, size=(64, 96), crf=0) as writer:
+    with VideoWriter(tmp_path / "smooth.mp4", frame_rate=25, size=(64, 96), quality=0) as writer:
         writer.write(picture)
     with VideoReader(tmp_path / "smooth.mp4") as reader:
         assert (next(reader) - picture).abs().mean() <= LEVEL

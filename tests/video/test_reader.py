@@ -151,7 +151,7 @@ def test_files_that_are_no_clips_are_refused(tmp_path, clip):
                 target.mux(packet)
     for name, words in {
         "missing.mp4": "does not exist",
-        ".": "not a file",
+        ".": "holds no picture",
         "text.mp4": "not a video",
         "text.txt": "video",
         "empty.mp4": "not a video",

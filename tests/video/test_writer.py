@@ -117,13 +117,6 @@ def test_a_truncated_clip_keeps_the_sound_of_its_frames(tmp_path):
     assert all(time < Fraction(reader.decoded, 25) for _, time in written)
 
 
-def test_sound_that_the_format_cannot_hold_is_said(tmp_path):
-    source = make_clip(tmp_path / "in.mkv", pictures(3), sound="tta")
-    with pytest.raises(UserError, match=r"sound of .* name the output \.mkv"):
-        copy(source, tmp_path / "out.mp4")
-    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
-
-
 def stop_midway(target: Path) -> None:
     with VideoWriter(target, frame_rate=25, size=(36, 48), overwrite=True) as writer:
         writer.write(pictures(1)[0])
@@ -164,7 +157,7 @@ def test_the_input_is_never_overwritten(tmp_path):
     ("name", "words"),
     [
         ("no/such/clip.mp4", "no folder"),
-        ("clip.webm", "should end in"),
+        ("clip.avi", "should end in"),
         ("clip", "should end in"),
         ("folder.mp4", "is a folder"),
     ],

@@ -1,16 +1,23 @@
-"""Video files in and out through PyAV, as streams of frames (3, H, W) in [0, 1], and masks in; frames side by side."""
+"""Videos and sequences of pictures in and out through PyAV, as streams of frames in [0, 1]; masks in; film strips."""
 
-from warped_diffusion.video.masks import AlphaChannel, MaskFile, picture_files
+from warped_diffusion.video.encoding import CODECS
+from warped_diffusion.video.masks import AlphaChannel, MaskFile
+from warped_diffusion.video.output import open_output
+from warped_diffusion.video.picture_writer import PictureWriter
 from warped_diffusion.video.reader import VideoReader
+from warped_diffusion.video.sequence import picture_files
 from warped_diffusion.video.sheet import film_strip, side_by_side, write_picture
 from warped_diffusion.video.writer import VideoWriter
 
 __all__ = [
+    "CODECS",
     "AlphaChannel",
     "MaskFile",
+    "PictureWriter",
     "VideoReader",
     "VideoWriter",
     "film_strip",
+    "open_output",
     "picture_files",
     "side_by_side",
     "write_picture",

@@ -25,6 +25,11 @@ class Damaged(Exception):
     """A stream broke off: the frames before are good."""
 
 
+def open_container(path: Path) -> InputContainer:
+    """The file, whatever the text in it is encoded as.   Raises: av.FFmpegError, OSError."""
+    return av.open(path, metadata_errors="replace")
+
+
 def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
     """The file and its first video stream.   Raises: UserError if there is no such file, or no video in it."""
     if not path.exists():
@@ -32,7 +37,7 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
     if not path.is_file():
         raise UserError(f"{path} is not a file: name a video file")
     try:
-        container = av.open(path)
+        container = open_container(path)
     except PermissionError as error:
         raise UserError(f"{path} may not be read: {error.strerror}") from error
     except av.FFmpegError as error:
@@ -64,6 +69,7 @@ def decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFram
     for frame in _frames(container, stream):
         if frame.is_corrupt:
             raise Damaged
+        frame.time_base = stream.time_base  # of those that the decoder held back PyAV does not know it
         yield frame
 
 
@@ -98,7 +104,7 @@ def _end(frame: VideoFrame) -> int:
 
 def _ends_early(stream: VideoStream, end: int) -> bool:
     """Whether a Matroska stream, which counts no frames but notes its length, lacks more than a frame of it."""
-    seconds = _noted_duration(stream)
+    seconds = noted_duration(stream)
     return seconds is not None and end * (stream.time_base or 0) + 1 / frame_rate(stream) < seconds
 
 
@@ -111,11 +117,21 @@ def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None
     """Seconds, from the stream or else from the container."""
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
-    noted = _noted_duration(stream)
+    noted = noted_duration(stream)
     return noted if noted is not None or not container.duration else Fraction(container.duration, av.time_base)
 
 
-def _noted_duration(stream: VideoStream) -> Fraction | None:
+def noted_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """When the last picture ends, seconds, by Matroska's account or MP4's; None if the file is of another kind.
+
+    What their frames say is how far the next one is in coded order.
+    """
+    if "mp4" in container.format.name and stream.duration and stream.time_base:
+        return (stream.duration + (stream.start_time or 0)) * stream.time_base
+    return noted_duration(stream)
+
+
+def noted_duration(stream: VideoStream) -> Fraction | None:
     """Seconds, from the tag that Matroska has for each stream."""
     tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3]) if tag else None

@@ -1,6 +1,5 @@
 """Masks out of files: a picture for all frames, or a video or a folder of pictures with one for each."""
 
-import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,9 +10,7 @@ from torch import Tensor
 from warped_diffusion.errors import UserError
 from warped_diffusion.video.color import to_alpha, to_tensor
 from warped_diffusion.video.reader import VideoReader
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".pbm", ".ppm", ".tga")
-"""Files of a folder that are taken for masks, by their ending; others are passed over."""
+from warped_diffusion.video.sequence import find_pictures, is_sequence
 
 
 class MaskFile:
@@ -22,7 +19,7 @@ class MaskFile:
     A file with a single picture holds one mask for all frames; so does a folder with a single one.
 
     Args:
-        path: a picture, a video, or a folder whose pictures are taken in natural order (2.png before 10.png).
+        path: a picture, a video, or a folder or pattern whose pictures are taken in natural order (see `find_pictures`).
         start, stop: the frames that masks are wanted of, start <= index < stop, where there is one for each.
     Raises: UserError for a missing file, one that cannot be decoded, a folder without pictures, or no mask within the
         range; while masks are read, if one of a folder cannot be decoded.
@@ -30,9 +27,10 @@ class MaskFile:
 
     def __init__(self, path: str | Path, start: int | None = None, stop: int | None = None) -> None:
         self.path, self.start, self.stop = Path(path), start or 0, stop
-        if not self.path.exists():
+        several = is_sequence(self.path)
+        if not several and not self.path.exists():
             raise UserError(f"{self.path} does not exist: --mask is a picture, a video, a folder of pictures, or alpha")
-        self._files = _pictures(self.path) if self.path.is_dir() else []
+        self._files = find_pictures(self.path) if several else []
         self.one: Tensor | None = _only_picture(self._files[0] if self._files else self.path, len(self._files))
         """The mask of all frames, (1, h, w), if there is only one."""
         self.count = 1 if self.one is not None else self._count()
@@ -95,19 +93,3 @@ def _only_picture(path: Path, files: int) -> Tensor | None:
     with VideoReader(path, picture=to_brightness) as reader:
         first = next(reader)
         return first if files <= 1 and next(reader, None) is None else None
-
-
-def _pictures(folder: Path) -> list[Path]:
-    found = picture_files(folder)
-    if not found:
-        raise UserError(f"the folder {folder} holds no picture: give one with a mask for each frame")
-    return found
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """The pictures of a folder, in natural order: 2.png before 10.png.   Raises: UserError if it cannot be read."""
-    try:
-        found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")]
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}") from error
-    return sorted(found, key=lambda file: [(text, int(n or -1)) for text, n in re.findall(r"(\D*)(\d*)", file.name)])

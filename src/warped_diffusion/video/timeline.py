@@ -12,7 +12,7 @@ class Timeline:
 
     Containers round time stamps: Matroska writes 24000/1001 frames a second as 0, 42, 83, 125 ms. A stamp that agrees
     with the constant rate to one tick of its source is therefore put back on the exact grid, so that the rate comes
-    out as it went in; any other, as in clips of variable rate, is kept. Stamps always grow.
+    out as it went in; any other, as in clips of variable rate, is kept. So are durations. Stamps always grow.
 
     Args:
         frame_rate: frames a second; the mean where it varies.
@@ -24,10 +24,13 @@ class Timeline:
         self.time_base = Fraction(1, frame_rate.numerator * multiple)
         """Seconds."""
         self.step = frame_rate.denominator * multiple
-        self._stamps = array("q")
+        self._stamps, self._last = array("q"), self.step
 
-    def add(self, time: Fraction | None, tick: Fraction) -> None:
-        """The next frame is shown at `time` seconds, a multiple of `tick` seconds; None if the file does not say."""
+    def add(self, time: Fraction | None, tick: Fraction, duration: Fraction | None = None) -> None:
+        """The next frame is shown at `time` seconds, a multiple of `tick` seconds; None if the file does not say.
+
+        duration: seconds, likewise; it counts for the last frame, any other is shown until the next.
+        """
         stamp = expected = self[len(self._stamps)]
         if time is not None:
             exact = time / self.time_base
@@ -37,6 +40,18 @@ class Timeline:
         if self._stamps:
             stamp = max(stamp, self._stamps[-1] + 1)
         self._stamps.append(stamp)
+        self._last = self.step
+        if duration is not None and duration > 0 and abs(duration / self.time_base - self.step) > tick / self.time_base:
+            self._last = max(1, round(duration / self.time_base))
+
+    def finish(self, end: Fraction, tick: Fraction) -> None:
+        """There are no more frames: the last is shown until `end`, seconds, if that is later than it begins.
+
+        Both are multiples of `tick` seconds; what agrees with the frame rate to two of them is taken for it.
+        """
+        rest = round(end / self.time_base) - self[len(self) - 1]
+        if rest > 0:
+            self._last = self.step if abs(rest - self.step) <= 2 * tick / self.time_base else rest
 
     def __len__(self) -> int:
         return len(self._stamps)
@@ -47,3 +62,7 @@ class Timeline:
         if index < known:
             return self._stamps[index]
         return (self._stamps[-1] + (index - known + 1) * self.step) if known else index * self.step
+
+    def lasts(self, index: int) -> int:
+        """How long frame `index` is shown: until the next one, or as long as the file says of its last."""
+        return self._last if index == len(self._stamps) - 1 else self[index + 1] - self[index]

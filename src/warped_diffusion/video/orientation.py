@@ -1,0 +1,35 @@
+"""Which way up a picture is shown: turned or mirrored, as the file says that the camera was held."""
+
+import numpy as np
+from av import VideoFrame
+from av.sidedata.sidedata import Type
+
+
+def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d) of -1, 0 and 1: the stored pixel (x, y) is shown at (a x + c y, b x + d y), up to a shift.
+
+    What is between quarter turns is taken as the nearest one.
+    """
+    try:
+        entry = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # PyAV has no name for some side data that the frame has beside it, as of EXIF
+        return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[round(frame.rotation / 90) % 4]
+    if entry is None:
+        return 1, 0, 0, 1
+    values = np.frombuffer(entry, np.int32).reshape(3, 3)[:2, :2].astype(float)
+    if abs(values[0, 0]) >= abs(values[0, 1]):
+        return (-1 if values[0, 0] < 0 else 1), 0, 0, (-1 if values[1, 1] < 0 else 1)
+    return 0, (-1 if values[0, 1] < 0 else 1), (-1 if values[1, 0] < 0 else 1), 0
+
+
+def turned(frame: VideoFrame) -> bool:
+    """Whether width and height change places."""
+    return display_matrix(frame)[0] == 0
+
+
+def upright(picture: np.ndarray, frame: VideoFrame) -> np.ndarray:
+    """(H, W, ...) as stored -> (H', W', ...) as shown."""
+    a, b, c, d = display_matrix(frame)
+    if a == 0:
+        picture = picture.swapaxes(0, 1)
+    return picture[:: b + d, :: a + c]

@@ -1,0 +1,150 @@
+"""Frames into pictures, one PNG file each."""
+
+import secrets
+import shutil
+import struct
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import av
+from torch import Tensor
+
+from warped_diffusion.errors import UserError, WarpedDiffusionError
+from warped_diffusion.video.color import Colors, to_frame
+from warped_diffusion.video.reader import VideoReader
+from warped_diffusion.video.sequence import NUMBER, numbered
+from warped_diffusion.video.writer import reported, require_shape
+
+HEADER = 33
+"""Bytes of a PNG file before what may be put into it: its signature and its first chunk, IHDR."""
+
+
+class PictureWriter:
+    """PNG pictures in the making, of 8 or 16 bits as the clip that they are made from: a context manager.
+
+    They appear under their names, all of them, when the context ends well; if it ends by an error nothing is left.
+
+    Args:
+        path: a pattern with the frame's number, such as frames/%04d.png, or a folder, made if need be: pictures are
+            then named as those that the clip is read from, or by the frame's number. It counts from 0, or from the
+            first frame of a range.
+        like: the clip that they are made from.
+        size: (H, W) of the frames to come, pixels; None for those of `like`.
+        overwrite: replace pictures that exist.
+        alpha: the frames have an opacity, which is kept.
+        comment: how they were made; becomes the comment of each.
+    Raises: UserError for a name that is no PNG's, one that exists or is the input's, or a folder that is not there.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        like: VideoReader,
+        size: tuple[int, int] | None = None,
+        *,
+        overwrite: bool = False,
+        alpha: bool = False,
+        comment: str | None = None,
+    ) -> None:
+        self.path, self.written, self.keeps_alpha = Path(path), 0, alpha
+        self.size = size or like.size
+        self._source, self._overwrite, self._comment = like, overwrite, comment
+        pattern = NUMBER.search(self.path.name) is not None and not self.path.is_dir()
+        if pattern and self.path.suffix.lower() != ".png":
+            raise UserError(f"{self.path} should end in .png: pictures are written as PNG")
+        self._folder = self.path.parent if pattern else self.path
+        self._pattern = self.path.name if pattern else None
+        if not self._folder.parent.is_dir() or (pattern and not self._folder.is_dir()):
+            raise UserError(f"{self.path} cannot be written: there is no folder {self._folder}")
+        self._require_free(0)
+        kinds = ("rgba", "rgba64be") if alpha else ("rgb24", "rgb48be")
+        self._pixel_format = kinds[like.bits > 8]
+        self._colors = Colors(primaries=like.colors.primaries, transfer=like.colors.transfer)
+        self._partial = self._folder.with_name(f".{self._folder.resolve().name}.{secrets.token_hex(4)}.part")
+        self._closed = False
+        with reported(self.path):
+            self._partial.mkdir()
+
+    @property
+    def warning(self) -> str | None:
+        """What the pictures do not hold of the clip that they are made from; None if nothing."""
+        left = "its sound and its times" if self._source.has_audio else ""
+        return f"{self.path}: pictures do not hold what {self._source.path} has beside: {left}" if left else None
+
+    def write(self, frame: Tensor) -> None:
+        """The next picture, (3, H, W), or with its opacity (4, H, W), in [0, 1]; values beyond are clipped.
+
+        Raises: ShapeError, UserError.
+        """
+        if self._closed:
+            raise WarpedDiffusionError(f"{self.path} is closed: it takes no more frames")
+        require_shape(frame, self.size, self.path)
+        self._require_free(self.written)
+        data = _encoded(frame if self.keeps_alpha else frame[:3], self._pixel_format, self._colors)
+        if self._comment is not None:
+            data = data[:HEADER] + _text_chunk("Comment", self._comment) + data[HEADER:]
+        with reported(self.path):
+            (self._partial / self._name(self.written)).write_bytes(data)
+        self.written += 1
+
+    def close(self) -> None:
+        """Put the pictures under their names.   Raises: UserError."""
+        if self._closed:
+            return
+        try:
+            if not self.written:
+                raise UserError(f"no frame came for {self.path}: a clip needs at least one")
+            with reported(self.path):
+                self._folder.mkdir(exist_ok=True)
+                for index in range(self.written):
+                    name = self._name(index)
+                    (self._partial / name).replace(self._folder / name)
+        finally:
+            self._discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._discard()
+
+    def _name(self, index: int) -> str:
+        number = self._source.start + index
+        if self._pattern is not None:
+            return numbered(self._pattern, number)
+        return f"{self._source.files[number].stem}.png" if self._source.files else f"{number:06d}.png"
+
+    def _require_free(self, index: int) -> None:
+        place = self._folder / self._name(index)
+        if any(place.samefile(file) for file in self._source.files[:1] if place.exists()):
+            raise UserError(f"{self.path} is the input itself: choose another name for the output")
+        if place.exists() and not self._overwrite:
+            raise UserError(f"{place} exists: choose another name, or replace it with --overwrite")
+
+    def _discard(self) -> None:
+        self._closed = True
+        with suppress(OSError):
+            shutil.rmtree(self._partial)
+
+
+def _encoded(picture: Tensor, pixel_format: str, colors: Colors) -> bytes:
+    """A PNG file."""
+    encoder = av.CodecContext.create("png", "w")
+    encoder.height, encoder.width = picture.shape[-2:]  # type: ignore[attr-defined]
+    encoder.pix_fmt = pixel_format  # type: ignore[attr-defined]
+    encoder.time_base = 1  # type: ignore[assignment]
+    frame = to_frame(picture, pixel_format, colors)
+    frame.pts = 0
+    packets = [*encoder.encode(frame), *encoder.encode(None)]  # type: ignore[attr-defined]
+    return b"".join(map(bytes, packets))
+
+
+def _text_chunk(key: str, text: str) -> bytes:
+    """A PNG's chunk of text in UTF-8.   [PNG, 11.3.3.4: iTXt]"""
+    body = b"iTXt" + key.encode("latin-1") + bytes(5) + text.encode()
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
