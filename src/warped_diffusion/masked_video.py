@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import tee
 from pathlib import Path
 
@@ -157,7 +158,13 @@ class MaskedVideo:
 
 
 def open_masked(
-    path: str | Path, bounds: Bounds, source: MaskSource, grow: int, stack: ExitStack, masked: bool = True
+    path: str | Path,
+    bounds: Bounds,
+    source: MaskSource,
+    grow: int,
+    stack: ExitStack,
+    masked: bool = True,
+    frame_rate: Fraction | None = None,
 ) -> MaskedVideo:
     """The video of that name and its masks, closed with the stack.   Raises: as `VideoReader` and `MaskedVideo`."""
-    return MaskedVideo(stack.enter_context(VideoReader(path, *bounds)), source, grow, masked)
+    return MaskedVideo(stack.enter_context(VideoReader(path, *bounds, frame_rate=frame_rate)), source, grow, masked)

@@ -4,20 +4,31 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.holes import Holes
-from warped_diffusion.masked_video import Bounds, MaskedVideo, MaskSource, Pad, open_masked
+from warped_diffusion.masked_video import ALPHA, Bounds, MaskedVideo, MaskSource, Pad, open_masked
 from warped_diffusion.masks import Box
 from warped_diffusion.options import Options, check_cuts, settled
+from warped_diffusion.provenance import describe
 from warped_diffusion.restoration import Progress
 from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import enlarge, make_task
-from warped_diffusion.video import VideoReader, VideoWriter, side_by_side
+from warped_diffusion.video import (
+    VISUALLY_LOSSLESS,
+    PictureWriter,
+    VideoReader,
+    VideoWriter,
+    open_output,
+    side_by_side,
+    to_opacity,
+)
 
 DEGRADED_CRF = 8
 """A test input should show the task's degradation and little of the encoder's."""
@@ -45,30 +56,43 @@ def restore_video(
     mask_box: Box | None = None,
     track_mask: bool = False,
     pad: Pad | None = None,
+    codec: str | None = None,
+    quality: str | float = VISUALLY_LOSSLESS,
+    frame_rate: Fraction | None = None,
     **keywords: object,
 ) -> Result:
-    """Restore a video file; frame rate, frame count and sound stay as they are.
+    """Restore a video file or a sequence of pictures; frame rate, frame count and sound stay as they are.
+
+    Opacity is enlarged with the pictures, where the target can hold it. The target's comment says how it was made.
 
     Args:
-        source, target: the degraded clip, and where the restored one goes.
+        source, target: the degraded clip, and where the restored one goes; see `VideoReader` and `open_output`.
         options: how; or give its fields as keywords. Cuts are counted from the file's first frame, whatever the bounds.
         bounds: the frames wanted.
         compare: also write a clip of input | each frame alone | restored, side by side.
         overwrite: replace files that exist.
         begin, progress: told of the number of denoiser evaluations to come (None if unknown), and of those done.
         mask, mask_box, track_mask, pad: what is to be filled in, for tasks that take a mask; see `MaskSource`.
+        codec, quality: how the target is encoded; see `choose_encoding`.
+        frame_rate: frames a second of a sequence of pictures, 25 by default.
     Raises: UserError for a file or an option that cannot be used; nothing half-written is left behind.
     """
     options = settled(replace(options or Options(), **keywords))  # type: ignore[arg-type]
     masks = MaskSource(mask, mask_box, track_mask, pad)
     with ExitStack() as stack:
-        video = open_masked(source, bounds, masks, options.rim[0], stack)
+        video = open_masked(source, bounds, masks, options.rim[0], stack, frame_rate=frame_rate)
         reader, runs = video.reader, 1 if compare is None else 2
-        options = replace(options, cuts=_within(options.cuts, reader))
+        named, options = options, replace(options, cuts=_within(options.cuts, reader))
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
         clock = Clock(restore_masked(video, options, progress))
         size = make_task(str(options.task), options.scale, options.blur).output_size(video.size)
-        writer = stack.enter_context(VideoWriter(target, reader, size, overwrite=overwrite))
+        further = {"range": _range(bounds), "mask": mask, "mask_box": mask_box, "track_mask": track_mask, "pad": pad}
+        comment = describe(named, **further)
+        alpha = reader.has_alpha and mask != ALPHA
+        how = {"codec": codec, "quality": quality, "alpha": alpha, "comment": comment}
+        output = open_output(target, reader, size, overwrite=overwrite, **how)  # type: ignore[arg-type]
+        writer: VideoWriter | PictureWriter = stack.enter_context(output)
+        opacity = _opacity(video, size, stack) if writer.keeps_alpha else None
         comparison = None
         if compare is not None:
             inputs, alone = (open_masked(source, bounds, masks, options.rim[0], stack, n > 0) for n in range(2))
@@ -77,14 +101,15 @@ def restore_video(
         count = 0
         for frame in clock:
             count += 1
-            writer.write(frame)
+            writer.write(frame if opacity is None else torch.cat([frame, next(opacity)]))
             if comparison is not None and compare is not None:
                 strip = comparison.strip(frame)
                 if strips is None:
                     whole = (strip.shape[-2], strip.shape[-1])
                     strips = stack.enter_context(VideoWriter(compare, reader, whole, overwrite=overwrite))
                 strips.write(strip)
-    return Result(count, clock.seconds, "; ".join(filter(None, (reader.warning, video.warning))) or None)
+        warnings = filter(None, (reader.warning, video.warning, writer.warning))
+    return Result(count, clock.seconds, "; ".join(warnings) or None)
 
 
 def restore_masked(video: MaskedVideo, options: Options, progress: Progress) -> Iterator[Tensor]:
@@ -122,6 +147,21 @@ def degrade_video(
         for frame, hole in _pairs(video):
             writer.write(worker.degrade(frame, hole))
     return "; ".join(filter(None, (video.reader.warning, video.warning))) or None
+
+
+def _opacity(video: MaskedVideo, size: tuple[int, int], stack: ExitStack) -> Iterator[Tensor]:
+    """(1, H, W) for each frame, at the size of the output; what is added around a frame is opaque."""
+    reader = video.reader
+    opacities = stack.enter_context(VideoReader(reader.path, reader.start, reader.stop, to_opacity))
+    left, top, right, bottom = video.source.pad or (0, 0, 0, 0)
+    for given in opacities:
+        alpha = F.pad(given, (left, right, top, bottom), value=1.0)
+        yield alpha if video.size == size else enlarge(alpha[None], size)[0].clamp(0, 1)
+
+
+def _range(bounds: Bounds) -> str | None:
+    text = ":".join("" if bound is None else str(bound) for bound in bounds)
+    return None if text == ":" else text
 
 
 def _pairs(video: MaskedVideo) -> Iterator[tuple[Tensor, Tensor | None]]:

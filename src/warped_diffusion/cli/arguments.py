@@ -1,5 +1,6 @@
 """What commands have in common: their options, and how what is written there is read."""
 
+from fractions import Fraction
 from typing import Annotated
 
 import typer
@@ -28,6 +29,37 @@ Mask = Annotated[
 MaskBox = Annotated[
     str | None, typer.Option(metavar="LEFT,TOP,WIDTH,HEIGHT", help="A box to fill in, in pixels, instead of a mask.")
 ]
+
+
+Codec = Annotated[
+    str | None,
+    typer.Option(help="h264, hevc, vp9, ffv1 or prores.", show_default="h264, or vp9 in a .webm"),
+]
+Quality = Annotated[
+    str,
+    typer.Option(metavar="visually-lossless|lossless|NUMBER", help="Of the codec; its own numbers, low is good."),
+]
+FrameRate = Annotated[
+    str | None,
+    typer.Option(help="Of a sequence of pictures, frames a second: 24 or 24000/1001.", show_default="25"),
+]
+
+
+def quality_value(text: str) -> str | float:
+    """A number, or a word as it is."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return int(value) if value.is_integer() else value
+
+
+def rate_value(text: str | None) -> Fraction | None:
+    """A whole, decimal or broken number.   Raises: UserError if it is anything else."""
+    try:
+        return None if text is None else Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"--frame-rate is a number such as 24, 12.5 or 24000/1001, got {text!r}") from error
 
 
 def frame_range(text: str) -> tuple[int | None, int | None]:

@@ -7,9 +7,12 @@ import typer
 
 from warped_diffusion.cli.arguments import (
     Blur,
+    Codec,
+    FrameRate,
     Mask,
     MaskBox,
     Overwrite,
+    Quality,
     Range,
     Scale,
     Task,
@@ -17,6 +20,8 @@ from warped_diffusion.cli.arguments import (
     four_numbers,
     frame_range,
     lane_count,
+    quality_value,
+    rate_value,
     tile_side,
 )
 from warped_diffusion.cli.talk import bar, talk
@@ -25,8 +30,10 @@ from warped_diffusion.cli.verbs import app
 
 @app.command()
 def restore(
-    input: Annotated[Path, typer.Argument(help="The degraded clip.")],
-    output: Annotated[Path, typer.Argument(help="The restored clip.")],
+    input: Annotated[Path, typer.Argument(help="The degraded clip: a video, or a folder or pattern of pictures.")],
+    output: Annotated[
+        Path, typer.Argument(help="The restored clip: a video, a folder, or pictures such as f-%04d.png.")
+    ],
     task: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +129,9 @@ def restore(
     compare: Annotated[
         Path | None, typer.Option(help="Also write input | each frame alone | restored, side by side.")
     ] = None,
+    codec: Codec = None,
+    quality: Quality = "visually-lossless",
+    frame_rate: FrameRate = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Restore a degraded clip."""
@@ -169,6 +179,9 @@ def restore(
             mask_box=box,
             track_mask=track_mask,
             pad=border,
+            codec=codec,
+            quality=quality_value(quality),
+            frame_rate=rate_value(frame_rate),
         )
     if result.warning:
         talk.print(f"warning: {result.warning}", highlight=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """Image models behind the denoiser contract."""
 
+from warped_diffusion.models.fingerprint import fingerprint
 from warped_diffusion.models.model import MODELS, Model, is_checkpoint, load_model, trained_for
 from warped_diffusion.models.pretrained.options import PretrainedOptions
 
-__all__ = ["MODELS", "Model", "PretrainedOptions", "is_checkpoint", "load_model", "trained_for"]
+__all__ = ["MODELS", "Model", "PretrainedOptions", "fingerprint", "is_checkpoint", "load_model", "trained_for"]

@@ -1,6 +1,7 @@
 """Videos and sequences of pictures in and out through PyAV, as streams of frames in [0, 1]; masks in; film strips."""
 
-from warped_diffusion.video.encoding import CODECS
+from warped_diffusion.video.color import to_opacity
+from warped_diffusion.video.encoding import CODECS, VISUALLY_LOSSLESS
 from warped_diffusion.video.masks import AlphaChannel, MaskFile
 from warped_diffusion.video.output import open_output
 from warped_diffusion.video.picture_writer import PictureWriter
@@ -11,6 +12,7 @@ from warped_diffusion.video.writer import VideoWriter
 
 __all__ = [
     "CODECS",
+    "VISUALLY_LOSSLESS",
     "AlphaChannel",
     "MaskFile",
     "PictureWriter",
@@ -20,5 +22,6 @@ __all__ = [
     "open_output",
     "picture_files",
     "side_by_side",
+    "to_opacity",
     "write_picture",
 ]

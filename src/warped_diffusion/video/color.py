@@ -99,6 +99,12 @@ def to_alpha(frame: VideoFrame) -> Tensor | None:
     return torch.from_numpy(np.ascontiguousarray(alpha, np.float32))[None] / (65535 if deep else 255)
 
 
+def to_opacity(frame: VideoFrame) -> Tensor:
+    """As `to_alpha`, 1 everywhere in a frame that has no alpha channel."""
+    alpha = to_alpha(frame)
+    return to_tensor(frame)[:1] * 0 + 1 if alpha is None else alpha
+
+
 def to_frame(picture: Tensor, pixel_format: str, colors: Colors | None = None) -> VideoFrame:
     """RGB (3, H, W) in [0, 1], or RGB and opacity (4, H, W), as a frame to encode; values beyond are clipped.
 

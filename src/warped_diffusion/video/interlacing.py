@@ -43,7 +43,7 @@ class Deinterlacer:
         self._kind = _kind(like)
         self._graph = Graph()
         source = self._graph.add_buffer(
-            width=like.width, height=like.height, format=like.format.name, time_base=like.time_base
+            width=like.width, height=like.height, format=like.format, time_base=like.time_base
         )
         bwdif, sink = self._graph.add(*FILTER), self._graph.add("buffersink")
         source.link_to(bwdif)

@@ -19,7 +19,7 @@ class MaskFile:
     A file with a single picture holds one mask for all frames; so does a folder with a single one.
 
     Args:
-        path: a picture, a video, or a folder or pattern whose pictures are taken in natural order (see `find_pictures`).
+        path: a picture, a video, or a folder or pattern of pictures, in natural order (see `find_pictures`).
         start, stop: the frames that masks are wanted of, start <= index < stop, where there is one for each.
     Raises: UserError for a missing file, one that cannot be decoded, a folder without pictures, or no mask within the
         range; while masks are read, if one of a folder cannot be decoded.

@@ -11,7 +11,7 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     What is between quarter turns is taken as the nearest one.
     """
     try:
-        entry = frame.side_data.get(Type.DISPLAYMATRIX)
+        entry = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     except ValueError:  # PyAV has no name for some side data that the frame has beside it, as of EXIF
         return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[round(frame.rotation / 90) % 4]
     if entry is None:

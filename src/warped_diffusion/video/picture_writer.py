@@ -5,10 +5,12 @@ import shutil
 import struct
 import zlib
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import av
+from av.video.codeccontext import VideoCodecContext
 from torch import Tensor
 
 from warped_diffusion.errors import UserError, WarpedDiffusionError
@@ -134,13 +136,13 @@ class PictureWriter:
 
 def _encoded(picture: Tensor, pixel_format: str, colors: Colors) -> bytes:
     """A PNG file."""
-    encoder = av.CodecContext.create("png", "w")
-    encoder.height, encoder.width = picture.shape[-2:]  # type: ignore[attr-defined]
-    encoder.pix_fmt = pixel_format  # type: ignore[attr-defined]
-    encoder.time_base = 1  # type: ignore[assignment]
+    encoder = cast(VideoCodecContext, av.CodecContext.create("png", "w"))
+    encoder.height, encoder.width = picture.shape[-2:]
+    encoder.pix_fmt = pixel_format
+    encoder.time_base = Fraction(1)
     frame = to_frame(picture, pixel_format, colors)
     frame.pts = 0
-    packets = [*encoder.encode(frame), *encoder.encode(None)]  # type: ignore[attr-defined]
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
     return b"".join(map(bytes, packets))
 
 

@@ -8,6 +8,8 @@ from typing import Self
 
 import av
 from av import VideoFrame
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from torch import Tensor
 
 from warped_diffusion.errors import UserError, WarpedDiffusionError
@@ -57,7 +59,10 @@ class VideoReader:
         self._closed = False
         self.files: list[Path] = find_pictures(self.path) if is_sequence(self.path) else []
         """The pictures, all that there are, if they are files of their own."""
-        self._container, self._stream = (None, None) if self.files else open_video(self.path)
+        self._container: InputContainer | None = None
+        self._stream: VideoStream | None = None
+        if not self.files:
+            self._container, self._stream = open_video(self.path)
         try:
             self._learn(frame_rate)
             self._frames = self._read()
@@ -126,7 +131,8 @@ class VideoReader:
     def _learn(self, rate: Fraction | None) -> None:
         """What the file says of itself; `rate` is of pictures only."""
         if self._container is None or self._stream is None:
-            self.has_audio, self.frame_rate, self._total = False, pictures_rate(rate), len(self.files)
+            self.has_audio, self.frame_rate = False, pictures_rate(rate)
+            self._total: int | None = len(self.files)
         elif rate is not None:
             raise UserError(f"{self.path} is a video and has its own frame rate: leave the frame rate out")
         else:

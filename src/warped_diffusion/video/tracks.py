@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -170,7 +171,7 @@ class Tracks:
         rates = encoder.audio_rates
         rate = context.sample_rate if not rates or context.sample_rate in rates else 48_000
         layout = LAYOUTS.get(context.layout.nb_channels, "stereo")
-        made = target.add_stream(encoder.name, rate=rate, layout=layout, time_base=Fraction(1, rate))
+        made = cast(AudioStream, target.add_stream(encoder.name, rate=rate, layout=layout, time_base=Fraction(1, rate)))
         if encoder.name != "flac":
             made.bit_rate = BIT_RATE * made.codec_context.layout.nb_channels
         _describe(stream, made)
@@ -200,7 +201,9 @@ def _without(frame: AudioFrame, count: int) -> AudioFrame:
     values = frame.to_ndarray()
     wide = 1 if frame.format.is_planar else frame.layout.nb_channels
     rest = AudioFrame.from_ndarray(
-        np.ascontiguousarray(values[:, count * wide :]), format=frame.format.name, layout=frame.layout.name
+        np.ascontiguousarray(values[:, count * wide :]),  # type: ignore[arg-type]
+        format=frame.format.name,
+        layout=frame.layout.name,
     )
     rest.sample_rate = frame.sample_rate
     return rest
@@ -213,7 +216,7 @@ def _name(stream: Stream) -> str:
 def _describe(source: Stream, target: Stream) -> None:
     """Language, title and what a player makes of it (default, forced, ...)."""
     target.metadata.update(_kept(source.metadata))
-    target.disposition = source.disposition  # type: ignore[attr-defined]
+    target.disposition = source.disposition
 
 
 def _kept(metadata: dict[str, str]) -> dict[str, str]:

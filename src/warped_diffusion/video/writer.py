@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import av
 from av.packet import Packet
@@ -147,7 +147,7 @@ class VideoWriter:
             self._discard()
 
     def _add_stream(self, encoding: Encoding) -> VideoStream:
-        stream = self._container.add_stream(encoding.encoder, rate=self._timeline.frame_rate)
+        stream = cast(VideoStream, self._container.add_stream(encoding.encoder, rate=self._timeline.frame_rate))
         stream.options = dict(encoding.options)
         context = stream.codec_context
         context.height, context.width = self.size
