@@ -7,10 +7,9 @@ import zlib
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Self, cast
+from typing import Self
 
 import av
-from av.video.codeccontext import VideoCodecContext
 from torch import Tensor
 
 from warped_diffusion.errors import UserError, WarpedDiffusionError
@@ -136,7 +135,7 @@ class PictureWriter:
 
 def _encoded(picture: Tensor, pixel_format: str, colors: Colors) -> bytes:
     """A PNG file."""
-    encoder = cast(VideoCodecContext, av.CodecContext.create("png", "w"))
+    encoder = av.CodecContext.create("png", "w")
     encoder.height, encoder.width = picture.shape[-2:]
     encoder.pix_fmt = pixel_format
     encoder.time_base = Fraction(1)
