@@ -22,7 +22,6 @@ from warped_diffusion.restore import restore_stream
 from warped_diffusion.tasks import enlarge, make_task
 from warped_diffusion.video import (
     VISUALLY_LOSSLESS,
-    PictureWriter,
     VideoReader,
     VideoWriter,
     open_output,
@@ -90,8 +89,8 @@ def restore_video(
         comment = describe(named, **further)
         alpha = reader.has_alpha and mask != ALPHA
         how = {"codec": codec, "quality": quality, "alpha": alpha, "comment": comment}
-        output = open_output(target, reader, size, overwrite=overwrite, **how)  # type: ignore[arg-type]
-        writer: VideoWriter | PictureWriter = stack.enter_context(output)
+        writer = open_output(target, reader, size, overwrite=overwrite, **how)  # type: ignore[arg-type]
+        stack.enter_context(writer)
         opacity = _opacity(video, size, stack) if writer.keeps_alpha else None
         comparison = None
         if compare is not None:

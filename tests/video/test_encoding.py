@@ -1,4 +1,4 @@
-"""Codecs and qualities: what is lossless comes back bit for bit, what looks so is near, and what cannot be is refused."""
+"""Codecs and qualities: lossless comes back bit for bit, what looks so is near, the impossible is refused."""
 
 import pytest
 import torch
@@ -9,7 +9,6 @@ from warped_diffusion.metrics import psnr
 from warped_diffusion.video import VideoReader, VideoWriter
 
 NEAR = 40.0  # dB, on a smooth picture; the usual h264 has 42
-STEP = 1.01 / 255  # of 8-bit YCbCr that was RGB
 
 
 def through(path, frames, **options):

@@ -74,7 +74,7 @@ CODECS = {
         VIDEO,
         (8, 10, 12),
         lambda value: _x265(f":crf={value}"),
-        (0, 51, 16),
+        (0, 51, 15),
         _x265(":lossless=1"),
         _planar(8, 10, 12),
         common={"preset": "medium", "chroma_sample_location": CHROMA_SITE},

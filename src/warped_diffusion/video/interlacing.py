@@ -7,6 +7,7 @@ import av
 from av import VideoFrame
 from av.filter import Graph
 
+from warped_diffusion.errors import UserError
 from warped_diffusion.video.decoding import Damaged
 
 FILTER = "bwdif", "mode=send_frame:parity=auto:deint=interlaced"
@@ -42,6 +43,15 @@ class Deinterlacer:
     def __init__(self, like: VideoFrame) -> None:
         self._kind = _kind(like)
         self._graph = Graph()
+        try:
+            self._connect(like)
+        except av.FFmpegError as error:
+            raise UserError(
+                f"the input is interlaced, and its frames of {like.width}x{like.height} {like.format.name} cannot be "
+                f"deinterlaced ({error.strerror}): deinterlace it beforehand"
+            ) from error
+
+    def _connect(self, like: VideoFrame) -> None:
         source = self._graph.add_buffer(
             width=like.width, height=like.height, format=like.format, time_base=like.time_base
         )
