@@ -1,5 +1,6 @@
 """Codecs and qualities: lossless comes back bit for bit, what looks so is near, the impossible is refused."""
 
+import av
 import pytest
 import torch
 
@@ -7,6 +8,7 @@ from tests.video.clips import pictures
 from warped_diffusion.errors import UserError
 from warped_diffusion.metrics import psnr
 from warped_diffusion.video import VideoReader, VideoWriter
+from warped_diffusion.video.writer import time_short
 
 NEAR = 40.0  # dB, on a smooth picture; the usual h264 has 42
 
@@ -32,6 +34,21 @@ def through(path, frames, **options):
 def test_visually_lossless_is_near(tmp_path, codec, ending, size):
     frames = pictures(3, size) * torch.tensor([1.0, 0.9, 0.8])[:, None, None]
     assert psnr(through(tmp_path / f"clip.{ending}", frames, codec=codec), frames).min() > NEAR
+
+
+def test_packets_of_a_short_clip_get_times_to_be_decoded_at():
+    packets = [av.Packet(b"x") for _ in range(4)]
+    for packet, pts, dts in zip(packets, (0, 30, 10, 20), (2**60, -5, 7, 8), strict=True):
+        packet.pts, packet.dts = pts, dts
+    time_short(packets)
+    assert [packet.dts for packet in packets] == [-10, 0, 10, 20]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_clips_shorter_than_the_encoder_looks_ahead(tmp_path, count):
+    frames = pictures(count, (64, 96))
+    for ending in ("mp4", "mkv"):
+        assert len(through(tmp_path / f"clip.{ending}", frames, codec="hevc")) == count
 
 
 @pytest.mark.parametrize("size", [(64, 96), (63, 95)])

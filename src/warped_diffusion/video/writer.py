@@ -175,6 +175,8 @@ class VideoWriter:
     def _mux(self, packets: list[Packet], last: bool = False) -> None:
         """Write encoded pictures, but for the last so far: the file is as long as that one says."""
         ready = [*self._held, *packets]
+        if last and len(ready) == self.written and self._encoding.encoder == "libx265":
+            time_short(ready)
         if ready and self._begun is None:
             self._begun = ready[0].dts
         self._held = [] if last else ready[-1:]
@@ -219,6 +221,17 @@ class VideoWriter:
         with suppress(av.FFmpegError):
             self._container.close()
         self._partial.unlink(missing_ok=True)
+
+
+def time_short(packets: list[Packet]) -> None:
+    """Give the packets of a whole clip, in coded order, times to be decoded at: none later than it is shown.
+
+    x265 leaves them to chance in clips that are shorter than what it holds back to put pictures into order.
+    """
+    shown = [packet.pts or 0 for packet in packets]
+    late = max(due - pts for due, pts in zip(sorted(shown), shown, strict=True))
+    for packet, due in zip(packets, sorted(shown), strict=True):
+        packet.dts = due - late
 
 
 @contextmanager
