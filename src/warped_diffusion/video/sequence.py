@@ -27,25 +27,36 @@ def find_pictures(path: Path) -> list[Path]:
 
     Raises: UserError if there are none, or the folder cannot be read.
     """
-    folder = path if path.is_dir() else path.parent
-    try:
-        files = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}") from error
     if path.is_dir():
-        found = [file for file in files if file.suffix.lower() in PICTURES]
-    elif NUMBER.search(path.name):
+        found = picture_files(path)
+        if not found:
+            raise UserError(f"the folder {path} holds no picture: give one with a picture for each frame")
+        return found
+    files = _files(path.parent)
+    if NUMBER.search(path.name):
         wanted = _expression(path.name)
         found = [file for file in files if wanted.fullmatch(file.name)]
     else:
         found = [file for file in files if file.match(path.name)]
-    if not found and path.is_dir():
-        raise UserError(f"the folder {path} holds no picture: give one with a picture for each frame")
     if not found:
         raise UserError(
             f"{path} names no file that exists: give a folder of pictures, or a pattern such as 'f-%04d.png'"
         )
-    return sorted(found, key=lambda file: [(text, int(n or -1)) for text, n in re.findall(r"(\D*)(\d*)", file.name)])
+    return found
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder, in natural order; there may be none.   Raises: UserError if it cannot be read."""
+    return [file for file in _files(folder) if file.suffix.lower() in PICTURES]
+
+
+def _files(folder: Path) -> list[Path]:
+    """In natural order, without hidden ones."""
+    try:
+        files = [file for file in folder.iterdir() if not file.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from error
+    return sorted(files, key=lambda file: [(text, int(n or -1)) for text, n in re.findall(r"(\D*)(\d*)", file.name)])
 
 
 def decode_pictures(files: list[Path], start: int, stop: int | None) -> Iterator[VideoFrame]:
