@@ -131,7 +131,7 @@ def trained(source: str, folder: Path, effort: Effort, options: Options) -> dict
         drop=0.0,
         level_mean=1.0,
         level_spread=1.8,
-        whiten=1.0,
+        whiten=0.5,
         seed=options.seed,
         threads=torch.get_num_threads(),
         checkpoint_every=effort.steps,
