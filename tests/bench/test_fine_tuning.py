@@ -84,7 +84,7 @@ ON_THE_CLIP = 0.3
 
 @pytest.mark.slow
 def test_a_network_that_knew_white_noise_loses_nothing_by_fine_tuning():
-    """Up to half an hour. Photographs meet the bound of 0.2 dB on samples; four frames of one clip miss it by little."""
+    """Up to half an hour. Photographs meet the bound of 0.2 dB on samples; four frames of a clip miss it by little."""
     report = compare(Options(), Effort())
     said = [note for note in report.notes if note.endswith(("met", "NOT MET"))]
     assert len(said) == 4
