@@ -15,7 +15,7 @@ from warped_diffusion.flow import Motion
 from warped_diffusion.holes import Holes
 from warped_diffusion.memory import loading, sampling
 from warped_diffusion.models import Model, PretrainedOptions
-from warped_diffusion.options import Options, check_cuts, settled
+from warped_diffusion.options import Options, check_cuts
 from warped_diffusion.restoration import Progress, Restoration
 
 
@@ -121,15 +121,14 @@ def restore_stream(
     if first is None:
         return iter(())
     size = (first.shape[-2], first.shape[-1])
-    options = settled(options)
     with loading(options):
         restoration = Restoration(options, size, motion)
     if restoration.task.takes_mask and masks is None:
-        raise UserError(f"{options.task} needs a mask, 1 where the frame is to be filled in: give one")
+        raise UserError(f"{restoration.task.name} needs a mask, 1 where the frame is to be filled in: give one")
     if not restoration.task.takes_mask and masks is not None:
-        raise UserError(f"task {options.task!r} takes no mask: leave it out")
+        raise UserError(f"task {restoration.task.name!r} takes no mask: leave it out")
     if not restoration.task.takes_mask and (options.dilate, options.feather) != (None, None):
-        raise UserError(f"task {options.task!r} takes no mask: leave out what is to be done to its rim")
+        raise UserError(f"task {restoration.task.name!r} takes no mask: leave out what is to be done to its rim")
     holes = None if masks is None else Holes(masks, size, *options.rim)
     return sampling(restoration.run(chain([first], frames), holes, progress), options, restoration.lanes)
 

@@ -56,7 +56,6 @@ def trained(folder, spectrum):
         drop=0.0,
         steps=2000,
         batch=8,
-        group=8,
         crop=32,
         rate=2e-3,
         warmup=50,
