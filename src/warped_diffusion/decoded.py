@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,6 +81,16 @@ class DecodedGuidance:
         key = self._links.key_index
         self.pictures = {i: kept for i, kept in self.pictures.items() if i == key} | {self._links.index: picture}
         return picture
+
+    def state(self) -> dict[str, Any]:
+        """All that pictures to come are compared with, tensors and numbers: for `resume`."""
+        pictures = [{"frame": frame, "value": picture} for frame, picture in self.pictures.items()]
+        return {"links": self._links.state(), "pictures": pictures}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._links.resume(state["links"])
+        self.pictures = {kept["frame"]: kept["value"].to(self._links.device) for kept in state["pictures"]}
 
     def _trusted(self, link: Link, picture: Tensor) -> Link:
         """The link, its masks lowered where the picture and the reference do not look the same along it."""

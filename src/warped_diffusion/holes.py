@@ -67,6 +67,11 @@ class Holes:
             raise UserError(f"there are masks for {index} frames, the clip has more: give one for all, or one for each")
         return make_hole(binary(mask, self.size, f"the mask of frame {index}"), self.grow, self.feather)
 
+    def skip(self, index: int) -> None:
+        """Pass over the hole of frame `index`, in the place of `take`."""
+        if self.one is None and next(self._masks, None) is None:
+            raise UserError(f"there are masks for {index} frames, the clip has more: give one for all, or one for each")
+
     def finish(self, count: int) -> None:
         """To be told that the clip has ended.   Raises: UserError if there are masks left."""
         if self.one is None and next(self._masks, None) is not None:

@@ -1,9 +1,8 @@
-"""One restoration from its options on: flow, noise, links and condition of each frame, handed on.   [paper, alg. 1]"""
+"""One restoration from its options on: flow, noise, condition and denoiser, as its frames ask for them."""
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,20 +11,17 @@ from warped_diffusion.canvas import Canvas
 from warped_diffusion.decoded import DecodedGuidance
 from warped_diffusion.diffusion import (
     Consistent,
-    FrameInput,
-    Links,
     Tiled,
     choose_tiling,
     get_solver,
     karras_sigmas,
     make_guidance,
     project,
-    sample,
     some_levels,
 )
 from warped_diffusion.diffusion.contract import Condition, Denoiser
 from warped_diffusion.errors import ShapeError, UserError
-from warped_diffusion.estimators import CutDetector, estimate_around, estimate_pair, get_estimator
+from warped_diffusion.estimators import estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (
     Motion,
     agreement,
@@ -34,7 +30,7 @@ from warped_diffusion.flow import (
     resize_map,
     resize_values,
 )
-from warped_diffusion.holes import Hole, Holes, missing
+from warped_diffusion.holes import Hole, missing
 from warped_diffusion.models import load_model
 from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
 from warped_diffusion.options import Options, check_cuts, choose_device, choose_lanes, settled, temperature
@@ -69,6 +65,15 @@ class Seen(NamedTuple):
     hole: Hole | None
 
 
+class Waiting(NamedTuple):
+    """A frame that is being restored, its hole, its condition and, where decoded guidance asks for it, its motion."""
+
+    frame: Tensor
+    hole: Hole | None
+    condition: Condition
+    step: Step | None
+
+
 class Shot:
     """The noise of one shot, frame by frame."""
 
@@ -84,9 +89,19 @@ class Shot:
         known = (step.known / ENOUGH).clamp(max=1)
         return self._scheme.frame(index - self.start, self._positions, step.backward, known)
 
+    def state(self) -> dict[str, Any]:
+        """All that the noise of frames to come depends on, tensors and numbers: for `resume`."""
+        place = {"number": self.number, "start": self.start, "positions": self._positions}
+        return place | {"noise": self._scheme.state()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from the `state` of a shot of the same number and start."""
+        self._positions = state["positions"]
+        self._scheme.resume(state["noise"])
+
 
 class Restoration:
-    """Everything that is decided before the first frame, and what is carried from frame to frame."""
+    """Everything that is decided before the first frame; a `Run` carries the rest from frame to frame."""
 
     def __init__(self, options: Options, size: tuple[int, int], motion: Motion | None) -> None:
         options = settled(options)
@@ -135,24 +150,17 @@ class Restoration:
         if self.consistent:
             self.task.operator(example)  # tells of a task that is not linear
         self.projection = self.consistency() if self.consistent else None
-        # Frames that are being restored, with their holes, their conditions and, where decoded guidance asks, motion.
-        self.waiting: deque[tuple[Tensor, Hole | None, Condition, Step | None]] = deque()
 
-    def run(self, frames: Iterable[Tensor], holes: Holes | None, progress: Progress) -> Iterator[Tensor]:
+    def denoise(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """The model's estimate, put right by what the input says."""
         network: Denoiser = self.projection or self.denoiser
+        denoised = network(noisy, sigma, condition)
+        # What the input says is of pixels.
+        return self.task.agree(denoised, condition) if self.model.codec is None else denoised
 
-        def denoise(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-            denoised = network(noisy, sigma, condition)
-            progress(len(noisy))
-            # What the input says is of pixels.
-            return self.task.agree(denoised, condition) if self.model.codec is None else denoised
-
-        states = sample(denoise, self.inputs(frames, holes), self.sigmas, self.solver, self.guidance, self.lanes)
-        return (self.finished(state) for state in states)
-
-    def finished(self, state: Tensor) -> Tensor:
+    def finished(self, state: Tensor, waiting: Waiting) -> Tensor:
         """The restored frame, over its input where it had a hole; what guidance added against the input taken off."""
-        frame, hole, condition, step = self.waiting.popleft()
+        frame, hole, condition, step = waiting
         batch, state = {name: value[None] for name, value in condition.items()}, state[None]
         state = self.canvas.cropped(state if self.model.codec is None else self.model.codec.decode(state))
         state = self.decoded.advance(
@@ -173,33 +181,11 @@ class Restoration:
             pictures = project(pictures, batch["measurement"], self.task.operator(batch), ratio)
         return self.task.agree(pictures, batch)
 
-    def inputs(self, frames: Iterable[Tensor], holes: Holes | None) -> Iterator[FrameInput]:
-        """What the sampler needs of each frame, made when a lane is free for it."""
-        ties = Links(self.guidance, self.canvas.grid, self.device)
-        previous: Seen | None = None
-        shot, index = self.first_shot, -1
-        begins = self.cut_finder()
-        for index, frame in enumerate(frame.cpu() for frame in frames):
-            if tuple(frame.shape) != (3, *self.input_size):
-                expected = (3, *self.input_size)
-                raise ShapeError(f"frame {index} is {tuple(frame.shape)}, expected {expected} like the first one")
-            hole = None if holes is None else holes.take(index)
-            condition = self.condition(frame, hole)
-            seen = Seen(frame, hole)
-            if hole is not None:
-                seen = Seen(((condition["picture"] + 1) / 2).clamp(0, 1).to(frame), hole)
-            if begins(index, seen.picture):
-                shot, previous = self.shot(shot.number + 1, index), None
-            moved = self.step(index, previous, seen) if self.needs_motion and previous is not None else None
-            step = None if moved is None else self.on_canvas(moved)
-            links = ties.advance(step, None if hole is None else self.covered(hole))
-            noise = self.temperature * shot.noise(index, step).to(self.device)
-            self.waiting.append((frame, hole, condition, moved if self.decoded.strength else None))
-            told = self.told(condition)
-            yield FrameInput(noise, told, links, self.model.start(told), ties.key_index == index)
-            previous = seen
-        if holes is not None:
-            holes.finish(index + 1)
+    def seen(self, frame: Tensor, hole: Hole | None, condition: Condition) -> Seen:
+        """The frame as the flow sees it."""
+        if hole is None:
+            return Seen(frame, None)
+        return Seen(((condition["picture"] + 1) / 2).clamp(0, 1).to(frame), hole)
 
     @property
     def needs_motion(self) -> bool:
@@ -217,14 +203,6 @@ class Restoration:
             there = ", ".join(map(str, self.motion.cuts)) or "none"
             raise UserError(f"the motion has its own cuts, {there}: leave out cuts, got {self.options.cuts!r}")
         return known
-
-    def cut_finder(self) -> Callable[[int, Tensor], bool]:
-        """What tells of each frame in order, given its number and picture, whether it begins a shot after another."""
-        cuts = self.cuts
-        if cuts is not None:
-            return lambda index, _: index in cuts
-        detector = CutDetector()
-        return lambda _, picture: detector.advance(picture)
 
     def shot(self, number: int, start: int) -> Shot:
         """The shot of that number, which begins with frame `start`."""

@@ -17,6 +17,7 @@ from warped_diffusion.memory import loading, sampling
 from warped_diffusion.models import Model, PretrainedOptions
 from warped_diffusion.options import Options, check_cuts
 from warped_diffusion.restoration import Progress, Restoration
+from warped_diffusion.running import Run
 
 
 def restore(
@@ -116,10 +117,26 @@ def restore_stream(
     Raises: as `restore`; a wrong option at once, a wrong frame when it is reached, and UserError where a GPU's memory
         does not suffice.
     """
+    options = settled(options)
+    run = begin(frames, options, motion, progress, masks)
+    return iter(()) if run is None else sampling(iter(run), options, run.lanes)
+
+
+def begin(
+    frames: Iterable[Tensor],
+    options: Options,
+    motion: Motion | None = None,
+    progress: Progress = lambda _: None,
+    masks: Tensor | Iterable[Tensor] | None = None,
+) -> Run | None:
+    """The same as a `Run`, which may be broken off and gone on with; None for a clip without a frame.
+
+    Raises: as `restore_stream`, but for what comes of a GPU's memory while frames are sampled.
+    """
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
-        return iter(())
+        return None
     size = (first.shape[-2], first.shape[-1])
     with loading(options):
         restoration = Restoration(options, size, motion)
@@ -130,7 +147,7 @@ def restore_stream(
     if not restoration.task.takes_mask and (options.dilate, options.feather) != (None, None):
         raise UserError(f"task {restoration.task.name!r} takes no mask: leave out what is to be done to its rim")
     holes = None if masks is None else Holes(masks, size, *options.rim)
-    return sampling(restoration.run(chain([first], frames), holes, progress), options, restoration.lanes)
+    return Run(restoration, chain([first], frames), holes, progress)
 
 
 def _of_frames(mask: Tensor, count: int) -> Tensor | list[Tensor]:

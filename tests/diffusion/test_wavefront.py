@@ -9,7 +9,7 @@ import torch
 from tests.diffusion.literal import literal_clip
 from tests.diffusion.toy import CHANNELS, HEIGHT, SIGMAS, WIDTH, ToyDenoiser, moving_clip, randn
 from warped_diffusion.diffusion import FrameInput, NetworkGuidance, get_solver, make_guidance, sample
-from warped_diffusion.diffusion.wavefront import _Wavefront
+from warped_diffusion.diffusion.wavefront import Wavefront
 from warped_diffusion.errors import ShapeError, UserError
 
 STEPS = len(SIGMAS) - 1
@@ -95,7 +95,7 @@ def test_memory_does_not_grow_with_the_clip(lanes):
     def most_kept(length):
         frames = itertools.chain(moving_clip(5), _chain(range(5, length)))
         levels, guidance = SIGMAS.tolist(), make_guidance("denoised")
-        sweep = _Wavefront(ToyDenoiser(), frames, levels, get_solver("euler"), guidance, lanes)
+        sweep = Wavefront(ToyDenoiser(), frames, levels, get_solver("euler"), guidance, lanes)
         most = 0
         for frame in sweep.run():
             most = max(most, len(sweep.estimates))

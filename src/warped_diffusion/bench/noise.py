@@ -34,6 +34,7 @@ from warped_diffusion.metrics import (
     whitened_flatness,
 )
 from warped_diffusion.noise import SCHEMES, SPECTRA, GaussianField, Scheme, Spectrum, get_spectrum, make_scheme
+from warped_diffusion.noise.stateless import Stateless
 from warped_diffusion.video import VideoReader
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "sample.mp4"
@@ -124,7 +125,7 @@ class Figures:
         return whole and self.worst_flatness >= WORST
 
 
-class Plain:
+class Plain(Stateless):
     """The random function at the picture's own coordinates and nothing else: what the paper does."""
 
     def __init__(self, channels: int, size: tuple[int, int], spectrum: Spectrum, seed: int) -> None:

@@ -16,7 +16,7 @@ from warped_diffusion.diffusion.operators import AreaAverage, Blur, Mask, Operat
 from warped_diffusion.diffusion.schedule import karras_sigmas
 from warped_diffusion.diffusion.solvers import SOLVERS, Solver, get_solver
 from warped_diffusion.diffusion.tiles import Tiled, TiledCodec, Tiling, choose_tiling
-from warped_diffusion.diffusion.wavefront import FrameInput, sample
+from warped_diffusion.diffusion.wavefront import FrameInput, Wavefront, sample
 
 __all__ = [
     "GUIDANCE",
@@ -40,6 +40,7 @@ __all__ = [
     "Tiled",
     "TiledCodec",
     "Tiling",
+    "Wavefront",
     "choose_tiling",
     "conjugate_gradients",
     "get_solver",

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from warped_diffusion.flow.kernels import Warp
@@ -36,6 +38,19 @@ class Link:
     weight: float = 1.0
     free: Tensor | None = None
     true: Tensor | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What the link is made of, tensors and numbers: for `resumed`."""
+        masks = {"visible": self.visible, "known": self.known, "free": self.free, "true": self.true}
+        return {"reference": self.reference, "positions": self.warp.positions, "weight": self.weight, **masks}
+
+    @classmethod
+    def resumed(cls, state: dict[str, Any], size: tuple[int, int], kernel: str, device: torch.device) -> Self:
+        """The link of a `state`, between frames of (H, W) pixels."""
+        warp = Warp(state["positions"].to(device), size, kernel)
+        free, true = (None if mask is None else mask.to(device) for mask in (state["free"], state["true"]))
+        visible, known = state["visible"].to(device), state["known"].to(device)
+        return cls(state["reference"], warp, visible, known, state["weight"], free, true)
 
     @cached_property
     def mask(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,17 @@ class Links:
             self._keys.begin_shot()
         self._remember(hole, links)
         return links
+
+    def state(self) -> dict[str, Any]:
+        """All that the links of frames to come depend on, tensors and numbers: for `resume`."""
+        true = [{"frame": frame, "value": value} for frame, value in self._true.items()]
+        return {"index": self.index, "keys": self._keys.state(), "true": true}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.index = state["index"]
+        self._keys.resume(state["keys"])
+        self._true = {kept["frame"]: kept["value"].to(self.device) for kept in state["true"]}
 
     def _make(self, step: Sequence[Tensor], hole: Tensor | None) -> tuple[Link, ...]:
         forward, backward, visible, known = step

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,13 +63,7 @@ def sample(
     Raises: UserError for unusable `sigmas` or `lanes` at once, and for a link to a frame that is neither the previous
         one nor the key frame, ShapeError for a frame unlike the first, when that frame is reached.
     """
-    levels = [float(sigma) for sigma in sigmas]
-    falling = all(s > s_next for s, s_next in pairwise(levels))
-    if len(levels) < 2 or not falling or not levels[-1] >= 0:
-        raise UserError(f"noise levels must be two or more, strictly decreasing, from 0 up, got {levels}")
-    if lanes < 1:
-        raise UserError(f"sampling takes at least 1 lane, got {lanes}: give 1 for one frame at a time")
-    return _Wavefront(denoiser, iter(frames), levels, solver, guidance, lanes).run()
+    return Wavefront(denoiser, iter(frames), sigmas, solver, guidance, lanes).run()
 
 
 @dataclass(eq=False)
@@ -77,27 +72,44 @@ class _Lane:
 
     index: int
     condition: Mapping[str, Tensor]
+    links: tuple[Link, ...]
     anchors: tuple[Anchor, ...]
     state: Tensor
     step: int = 0
     history: History | None = None
 
 
-class _Wavefront:
-    """The sweep's state: the frames on their way, and the estimates that they or frames to come may compare with."""
+class Wavefront:
+    """The sweep's state: the frames on their way, and the estimates that they or frames to come may compare with.
+
+    Its arguments are those of `sample`, which is `run`, and the device to go on on. Whoever may have to stop and go on
+    calls `advance` instead, until it is `done`: between two ticks the `state` is all that the frames to come depend on.
+    No frame need be finished for that, so no batch is another than without the break, and frames are the same to the
+    last bit.
+    """
 
     def __init__(
         self,
         denoiser: Denoiser,
         frames: Iterator[FrameInput],
-        levels: list[float],
+        sigmas: Tensor | Sequence[float],
         solver: Solver,
         guidance: Guidance,
         lanes: int,
+        device: torch.device | None = None,
     ) -> None:
+        levels = [float(sigma) for sigma in sigmas]
+        falling = all(s > s_next for s, s_next in pairwise(levels))
+        if len(levels) < 2 or not falling or not levels[-1] >= 0:
+            raise UserError(f"noise levels must be two or more, strictly decreasing, from 0 up, got {levels}")
+        if lanes < 1:
+            raise UserError(f"sampling takes at least 1 lane, got {lanes}: give 1 for one frame at a time")
         self.denoiser, self.solver, self.guidance = denoiser, solver, guidance
         self.frames, self.levels, self.lanes = frames, levels, lanes
         self.steps = len(levels) - 1
+        self.device = device or torch.device("cpu")
+        self.done = False
+        """Whether the last frame has been handed out."""
         self.active: deque[_Lane] = deque()
         self.count = 0  # frames taken so far
         self.linkable: set[int] = set()  # frames to which the next frame may link
@@ -106,15 +118,63 @@ class _Wavefront:
         self.estimates: dict[tuple[int, int], Tensor] = {}  # by frame and step
 
     def run(self) -> Iterator[Tensor]:
-        while True:
-            self.fill()
-            if not self.active:
-                return
-            self.tick()
-            self.forget()
-            # A finished frame waits in its lane for those before it, so that frames leave in order.
-            while self.active and self.active[0].step == self.steps:
-                yield self.active.popleft().state
+        while not self.done:
+            yield from self.advance()
+
+    def advance(self) -> list[Tensor]:
+        """One tick; returns the frames, in order, that are finished by it, often none."""
+        self.fill()
+        self.done = not self.active
+        if self.done:
+            return []
+        self.tick()
+        self.forget()
+        finished = []
+        # A finished frame waits in its lane for those before it, so that frames leave in order.
+        while self.active and self.active[0].step == self.steps:
+            finished.append(self.active.popleft().state)
+        return finished
+
+    def state(self) -> dict[str, Any]:
+        """All that the frames to come depend on, tensors and numbers: for `resume`.
+
+        Beside the frames on their way, the estimates of the last and of the key frame at every step, and of frames on
+        their way those that the next ones have not come to yet: at most about 2 (lanes + steps) tensors (C, H, W).
+        """
+        return {
+            "count": self.count,
+            "key": self.key,
+            "linkable": sorted(self.linkable),
+            "shape": None if self.shape is None else list(self.shape),
+            "lanes": [self._lane_state(lane) for lane in self.active],
+            "estimates": [{"frame": j, "step": i, "value": h} for (j, i), h in self.estimates.items()],
+        }
+
+    def resume(self, state: dict[str, Any], conditions: Mapping[int, Mapping[str, Tensor]]) -> None:
+        """Go on from a `state`. `frames` has then to go on with frame `count`.
+
+        Args:
+            conditions: those of the frames that were on their way, by frame.
+        """
+        self.count, self.key, self.linkable = state["count"], state["key"], set(state["linkable"])
+        self.shape = None if state["shape"] is None else tuple(state["shape"])
+        self.active = deque(self._lane(lane, conditions[lane["frame"]]) for lane in state["lanes"])
+        self.estimates = {(kept["frame"], kept["step"]): kept["value"].to(self.device) for kept in state["estimates"]}
+
+    def _lane_state(self, lane: _Lane) -> dict[str, Any]:
+        links = [link.state() for link in lane.links]
+        # Of a solver that looks back on nothing none need be kept.
+        history = lane.history if self.solver.order > 1 else None
+        before = None if history is None else {"denoised": history[0], "sigma": history[1]}
+        return {"frame": lane.index, "step": lane.step, "value": lane.state, "history": before, "links": links}
+
+    def _lane(self, state: dict[str, Any], condition: Mapping[str, Tensor]) -> _Lane:
+        value, before = state["value"].to(self.device), state["history"]
+        size = (value.shape[-2], value.shape[-1])
+        links = tuple(Link.resumed(link, size, self.guidance.kernel, self.device) for link in state["links"])
+        anchors = self.guidance.prepare(state["frame"], links, self.solver.name)
+        history = None if before is None else (before["denoised"].to(self.device), before["sigma"])
+        return _Lane(state["frame"], condition, links, anchors, value, state["step"], history)
 
     def fill(self) -> None:
         """Take frames while lanes are free."""
@@ -138,7 +198,7 @@ class _Wavefront:
         self.key = index if frame.is_key else self.key
         self.linkable = {index} if self.key is None else {index, self.key}
         self.count += 1
-        return _Lane(index, frame.condition, anchors, state)
+        return _Lane(index, frame.condition, frame.links, anchors, state)
 
     def check(self, frame: FrameInput) -> None:
         """Raise ShapeError or UserError if the frame cannot follow those before it."""
@@ -181,7 +241,7 @@ class _Wavefront:
         else:
             denoised, pushes = denoised - corrections, torch.zeros_like(noisy)
         for lane, h, push in zip(batch, denoised, pushes, strict=True):
-            self.advance(lane, h, push)
+            self.step(lane, h, push)
 
     def correction(self, lane: _Lane, denoised: Tensor) -> Tensor:
         """What guidance has to say to one frame's estimate."""
@@ -190,7 +250,7 @@ class _Wavefront:
         references = [self.estimates[anchor.link.reference, lane.step] for anchor in lane.anchors]
         return self.guidance.correction(denoised, lane.anchors, references)
 
-    def advance(self, lane: _Lane, denoised: Tensor, push: Tensor) -> None:
+    def step(self, lane: _Lane, denoised: Tensor, push: Tensor) -> None:
         """Step one frame to its next noise level, and keep its estimate for those that follow."""
         sigma, sigma_next = self.levels[lane.step], self.levels[lane.step + 1]
         lane.state = self.solver.step(lane.state, denoised, sigma, sigma_next, lane.history) - push

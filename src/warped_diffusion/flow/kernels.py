@@ -73,6 +73,7 @@ class Warp:
         self.grid = (positions.shape[0], positions.shape[1])
         self.kernel = kernel
         positions = positions.detach()
+        self.positions = positions
         # Half open, as a pixel's own cell is: a position on the border line between two pixels belongs to one of them.
         beyond = positions.new_tensor([self.size[1] - 0.5, self.size[0] - 0.5])
         self.inside = ((positions >= -0.5) & (positions < beyond)).all(dim=-1)

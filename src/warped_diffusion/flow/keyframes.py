@@ -1,7 +1,7 @@
 """Key frames: the earlier frame that a later one is held to besides its neighbour."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,6 +80,16 @@ class KeyFrames:
         if _is_spent(link):
             self._renew()
         return link
+
+    def state(self) -> dict[str, Any]:
+        """All that the frames to come depend on, tensors and numbers: for `resume`."""
+        chain = None if self._chain is None else self._chain._asdict()
+        return {"index": self.index, "key": self.key_index, "chain": chain}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.index, self.key_index = state["index"], state["key"]
+        self._chain = None if state["chain"] is None else _Chain(**state["chain"])
 
     def _renew(self) -> None:
         self.key_index, self._chain = self.index, None

@@ -1,6 +1,6 @@
 """Noise drawn anew in every frame: all of it, or a share."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,12 +10,13 @@ from warped_diffusion.noise.field import GaussianField
 from warped_diffusion.noise.grid import PADDING
 from warped_diffusion.noise.positions import check_shape
 from warped_diffusion.noise.spectra import Spectrum
+from warped_diffusion.noise.stateless import Stateless
 
 if TYPE_CHECKING:
     from warped_diffusion.noise.schemes import Scheme
 
 
-class Resample:
+class Resample(Stateless):
     """Every frame starts from noise of its own: what an image model applied frame by frame does.
 
     So does every item of a batch; the first one's is that of a frame asked for by itself.
@@ -64,3 +65,9 @@ class Mixed:
         warped = self._scheme.frame(index, positions, backward, known)
         independent = self._independent.frame(index, positions)
         return (1 - self._fresh) ** 0.5 * warped + self._fresh**0.5 * independent
+
+    def state(self) -> dict[str, Any]:
+        return self._scheme.state()
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self._scheme.resume(state)

@@ -13,6 +13,7 @@ from warped_diffusion.noise.polygons import Array, pixel_outlines, points_inside
 from warped_diffusion.noise.positions import check_finite, check_shape, item_by_item
 from warped_diffusion.noise.seeds import SUBPIXELS
 from warped_diffusion.noise.spectra import Spectrum, White, get_spectrum
+from warped_diffusion.noise.stateless import Stateless
 from warped_diffusion.noise.subpixels import SubPixels
 
 FINER = 4
@@ -25,7 +26,7 @@ AREA = 2**21
 """Sub-pixels inspected at once: about 70 MB for four channels, with their places."""
 
 
-class Integral:
+class Integral(Stateless):
     r"""Every pixel's outline is carried to the first frame, and the sub-pixels that fall inside are summed up.
 
     n_j(x) = Σ_{i in P_j(pixel x)} z_i / √count, z the first frame's noise on a grid `FINER` times as fine (see

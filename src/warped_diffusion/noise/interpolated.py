@@ -9,9 +9,10 @@ from torch import Tensor
 from warped_diffusion.noise.field import GaussianField
 from warped_diffusion.noise.positions import check_finite, check_shape, item_by_item
 from warped_diffusion.noise.spectra import Spectrum
+from warped_diffusion.noise.stateless import Stateless
 
 
-class Interpolated(ABC):
+class Interpolated(Stateless, ABC):
     """The first frame's noise, read at P_j(x) by a kernel; beyond that frame its canvas goes on, and then repeats.
 
     With either spectrum it is the pixels of the correlated canvas that are moved.

@@ -1,7 +1,7 @@
 """Noise schemes: which noise each frame of a shot starts from, given where its pixels come from."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from warped_diffusion.noise.interpolated import Bilinear, Nearest
 from warped_diffusion.noise.positions import check_shape
 from warped_diffusion.noise.seeds import FRESH
 from warped_diffusion.noise.spectra import Spectrum
+from warped_diffusion.noise.stateless import Stateless
 from warped_diffusion.noise.warped import Warped
 
 
@@ -38,8 +39,16 @@ class Scheme(Protocol):
         """
         ...
 
+    def state(self) -> dict[str, Any]:
+        """All that frames to come depend on beside the scheme's own arguments, tensors and numbers: for `resume`."""
+        ...
 
-class Fixed:
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on, as a scheme of the same arguments, from the `state` of another."""
+        ...
+
+
+class Fixed(Stateless):
     """Every frame starts from the same image of noise, which stays with the screen while the picture moves."""
 
     def __init__(self, channels: int, size: tuple[int, int], spectrum: str | Spectrum, seed: int, shot: int) -> None:

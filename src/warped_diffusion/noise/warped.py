@@ -1,6 +1,7 @@
 """Noise that follows the picture and keeps its statistics whatever the motion: the scheme called gp."""
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,8 @@ class Warped:
         self._even = channels + channels % 2
         self._last = 0
         self._fill = standard_normal((*self._key, FILL), (self._even, height, width))
+        # The frame whose white noise the function was last begun anew with, and that noise.
+        self._planted: tuple[int, Tensor] | None = None
         # Of the current frame, since the function began: its map, None for the one that is given, and how far each
         # pixel has been seen.
         self._since: Tensor | None = None
@@ -88,14 +91,34 @@ class Warped:
 
     def _begin_anew(self, white: Tensor, index: int) -> None:
         """Make this frame's white noise, margins and all, the middle of a new function."""
-        canvas = standard_normal((*self._key, AROUND, index), (self._channels, self._base.height, self._base.width))
-        canvas[:, : white.shape[-2], : white.shape[-1]] = white
-        left, _, top, _ = self._margins
-        self._base = Lattice(canvas.roll((-top, -left), (-2, -1)), White())
+        self._plant(white, index)
         self._since = identity_map(*self._size, dtype=torch.float64)
         self._known = None
         # Part of the fill is in the function now: what fills that up must be independent of it.
         self._fill = standard_normal((*self._key, AROUND, index, FILL), self._fill.shape)
+
+    def _plant(self, white: Tensor, index: int) -> None:
+        canvas = standard_normal((*self._key, AROUND, index), (self._channels, self._base.height, self._base.width))
+        canvas[:, : white.shape[-2], : white.shape[-1]] = white
+        left, _, top, _ = self._margins
+        self._base = Lattice(canvas.roll((-top, -left), (-2, -1)), White())
+        self._planted = index, white
+
+    def state(self) -> dict[str, Any]:
+        planted = None if self._planted is None else {"index": self._planted[0], "white": self._planted[1]}
+        return {
+            "last": self._last,
+            "fill": self._fill,
+            "since": self._since,
+            "known": self._known,
+            "planted": planted,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        if state["planted"] is not None:
+            self._plant(state["planted"]["white"], state["planted"]["index"])
+        self._last, self._fill = state["last"], state["fill"]
+        self._since, self._known = state["since"], state["known"]
 
     def _advance(self, index: int, backward: Tensor | None, known: Tensor | None) -> None:
         """Carries the fill, and what is kept since the function began, from the frame before to frame `index`."""

@@ -1,0 +1,151 @@
+"""One pass over a clip: each frame's flow, noise, links and condition, and what is carried on.   [paper, alg. 1]"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from warped_diffusion.diffusion import FrameInput, Links, Wavefront
+from warped_diffusion.diffusion.contract import Condition
+from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.estimators import CutDetector
+from warped_diffusion.holes import Holes
+from warped_diffusion.restoration import Progress, Restoration, Seen, Shot, Step, Waiting
+
+
+class Run:
+    """The restored frames of a clip, (3, H', W') in [0, 1] on the CPU, in order: an iterator of all, or by `advance`.
+
+    Between two calls of `advance` the `state` is all that is carried on; a run of the same clip and restoration that
+    begins with `resume` gives the frames that would have come next, to the last bit.
+
+    Args:
+        restoration: what is done; of this run alone.
+        frames: (3, h, w) in [0, 1], from the clip's first one on, also where the run is to be resumed.
+        holes: of the same frames, in a task that has them.
+        progress: told of every evaluation of the denoiser.
+    """
+
+    def __init__(
+        self, restoration: Restoration, frames: Iterable[Tensor], holes: Holes | None, progress: Progress
+    ) -> None:
+        self.restoration, self.holes, self.progress = restoration, holes, progress
+        self.lanes, self.steps = restoration.lanes, len(restoration.sigmas) - 1
+        self.frames, self.count = iter(frames), 0
+        """What is left of the clip, and how many frames have been taken from it."""
+        self.evaluations = 0
+        """Of the denoiser, of single frames, since the clip began."""
+        self.ties = Links(restoration.guidance, restoration.canvas.grid, restoration.device)
+        self.shot: Shot = restoration.first_shot
+        self.previous: Seen | None = None
+        self.detector = CutDetector() if restoration.cuts is None else None
+        self.waiting: deque[Waiting] = deque()
+        guidance, device = restoration.guidance, restoration.device
+        self.wavefront = Wavefront(
+            self.denoise, self.inputs(), restoration.sigmas, restoration.solver, guidance, self.lanes, device
+        )
+
+    @property
+    def done(self) -> bool:
+        """Whether all frames have been handed out."""
+        return self.wavefront.done
+
+    def __iter__(self) -> Iterator[Tensor]:
+        while not self.done:
+            yield from self.advance()
+
+    def advance(self) -> list[Tensor]:
+        """One evaluation of the denoiser; returns the frames that are finished by it, often none."""
+        states = self.wavefront.advance()
+        return [self.restoration.finished(state, self.waiting.popleft()) for state in states]
+
+    def state(self) -> dict[str, Any]:
+        """All that the frames to come depend on beside clip and restoration, tensors and numbers: for `resume`."""
+        return {
+            "count": self.count,
+            "evaluations": self.evaluations,
+            "links": self.ties.state(),
+            "shot": self.shot.state(),
+            "cuts": None if self.detector is None else self.detector.state(),
+            "decoded": self.restoration.decoded.state(),
+            "steps": [None if one.step is None else one.step._asdict() for one in self.waiting],
+            "sampler": self.wavefront.state(),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`: frames that were taken are read again, and those that were on their way kept.
+
+        Raises: UserError if the clip has fewer frames than had been taken.
+        """
+        self.evaluations = state["evaluations"]
+        self.ties.resume(state["links"])
+        self.shot = self.restoration.shot(state["shot"]["number"], state["shot"]["start"])
+        self.shot.resume(state["shot"])
+        if self.detector is not None:
+            self.detector.resume(state["cuts"])
+        self.restoration.decoded.resume(state["decoded"])
+        told = self.read_again(state["count"], [None if step is None else Step(**step) for step in state["steps"]])
+        self.wavefront.resume(state["sampler"], told)
+
+    def read_again(self, count: int, steps: list[Step | None]) -> dict[int, Condition]:
+        """Take the first `count` frames; the last ones, with these steps, are on their way: what the model is told."""
+        told = {}
+        waiting = count - len(steps)
+        for frame in self.frames:
+            if self.count >= min(waiting, count - 1):  # flow is estimated from the last one
+                new = self.read(frame.cpu())
+                if self.count >= waiting:
+                    self.waiting.append(new._replace(step=steps[self.count - waiting]))
+                    told[self.count] = self.restoration.told(new.condition)
+                self.previous = self.restoration.seen(new.frame, new.hole, new.condition)
+            elif self.holes is not None:
+                self.holes.skip(self.count)
+            self.count += 1
+            if self.count == count:
+                return told
+        raise UserError(f"{count} frames of the clip had been read, now it has {self.count}: give the same clip")
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        denoised = self.restoration.denoise(noisy, sigma, condition)
+        self.evaluations += len(noisy)
+        self.progress(len(noisy))
+        return denoised
+
+    def read(self, frame: Tensor) -> Waiting:
+        """The next frame with all that is a function of it alone.   Raises: ShapeError for one unlike the first."""
+        expected = (3, *self.restoration.input_size)
+        if tuple(frame.shape) != expected:
+            raise ShapeError(f"frame {self.count} is {tuple(frame.shape)}, expected {expected} like the first one")
+        hole = None if self.holes is None else self.holes.take(self.count)
+        return Waiting(frame, hole, self.restoration.condition(frame, hole), None)
+
+    def inputs(self) -> Iterator[FrameInput]:
+        """What the sampler needs of each frame, made when a lane is free for it."""
+        for frame in self.frames:
+            yield self.enter(self.read(frame.cpu()))
+        if self.holes is not None:
+            self.holes.finish(self.count)
+
+    def enter(self, new: Waiting) -> FrameInput:
+        """The next frame sets out."""
+        restoration, index = self.restoration, self.count
+        seen = restoration.seen(new.frame, new.hole, new.condition)
+        if self.begins_shot(index, seen.picture):
+            self.shot, self.previous = restoration.shot(self.shot.number + 1, index), None
+        moved = None
+        if restoration.needs_motion and self.previous is not None:
+            moved = restoration.step(index, self.previous, seen)
+        step = None if moved is None else restoration.on_canvas(moved)
+        links = self.ties.advance(step, None if new.hole is None else restoration.covered(new.hole))
+        noise = restoration.temperature * self.shot.noise(index, step).to(restoration.device)
+        self.waiting.append(new._replace(step=moved if restoration.decoded.strength else None))
+        told = restoration.told(new.condition)
+        self.previous, self.count = seen, index + 1
+        return FrameInput(noise, told, links, restoration.model.start(told), self.ties.key_index == index)
+
+    def begins_shot(self, index: int, picture: Tensor) -> bool:
+        """Whether a frame, asked of in order, begins a shot after another."""
+        if self.detector is not None:
+            return self.detector.advance(picture)
+        return index in (self.restoration.cuts or ())
