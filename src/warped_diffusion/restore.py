@@ -118,11 +118,11 @@ def restore_stream(
         does not suffice.
     """
     options = settled(options)
-    run = begin(frames, options, motion, progress, masks)
+    run = open_run(frames, options, motion, progress, masks)
     return iter(()) if run is None else sampling(iter(run), options, run.lanes)
 
 
-def begin(
+def open_run(
     frames: Iterable[Tensor],
     options: Options,
     motion: Motion | None = None,

@@ -12,13 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.fingerprints import settings
 from warped_diffusion.holes import Holes
+from warped_diffusion.interrupts import Interrupts
+from warped_diffusion.journal import Journal, Track
 from warped_diffusion.masked_video import ALPHA, Bounds, MaskedVideo, MaskSource, Pad, open_masked
 from warped_diffusion.masks import Box
+from warped_diffusion.memory import sampling
 from warped_diffusion.options import Options, check_cuts, settled
 from warped_diffusion.provenance import describe
 from warped_diffusion.restoration import Progress
-from warped_diffusion.restore import restore_stream
+from warped_diffusion.restore import open_run
 from warped_diffusion.tasks import enlarge, make_task
 from warped_diffusion.video import (
     VISUALLY_LOSSLESS,
@@ -35,11 +39,15 @@ DEGRADED_CRF = 8
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a clip: frames written, seconds spent, and a sentence on what the user should know."""
+    """What became of a clip: frames written, seconds spent, and a sentence on what the user should know.
+
+    Of the frames, `resumed` had been finished by an earlier run that was broken off.
+    """
 
     frames: int
     seconds: float
     warning: str | None
+    resumed: int = 0
 
 
 def restore_video(
@@ -64,6 +72,9 @@ def restore_video(
 
     Opacity is enlarged with the pictures, where the target can hold it. The target's comment says how it was made.
 
+    While it goes on, a folder TARGET.journal keeps what is finished (see `journal`). Called again after it was broken
+    off, it goes on from there, and the output is the same.
+
     Args:
         source, target: the degraded clip, and where the restored one goes; see `VideoReader` and `open_output`.
         options: how; or give its fields as keywords. Cuts are counted from the file's first frame, whatever the bounds.
@@ -74,7 +85,8 @@ def restore_video(
         mask, mask_box, track_mask, pad: what is to be filled in, for tasks that take a mask; see `MaskSource`.
         codec, quality: how the target is encoded; see `choose_encoding`.
         frame_rate: frames a second of a sequence of pictures, 25 by default.
-    Raises: UserError for a file or an option that cannot be used; nothing half-written is left behind.
+    Raises: UserError for a file or an option that cannot be used, or one that is not as when the clip was begun;
+        Stopped after Ctrl-C. Nothing half-written is left behind but the journal, where there is any to go on with.
     """
     options = settled(replace(options or Options(), **keywords))  # type: ignore[arg-type]
     masks = MaskSource(mask, mask_box, track_mask, pad)
@@ -82,20 +94,25 @@ def restore_video(
         video = open_masked(source, bounds, masks, options.rim[0], stack, frame_rate=frame_rate)
         reader, runs = video.reader, 1 if compare is None else 2
         named, options = options, replace(options, cuts=_within(options.cuts, reader))
-        begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
-        clock = Clock(restore_masked(video, options, progress))
         size = make_task(str(options.task), options.scale, options.blur).output_size(video.size)
         further = {"range": _range(bounds), "mask": mask, "mask_box": mask_box, "track_mask": track_mask, "pad": pad}
         comment = describe(named, **further)
         alpha = reader.has_alpha and mask != ALPHA
         how = {"codec": codec, "quality": quality, "alpha": alpha, "comment": comment}
+        journal = stack.enter_context(Journal(Path(target)))
         writer = open_output(target, reader, size, overwrite=overwrite, **how)  # type: ignore[arg-type]
         stack.enter_context(writer)
+        journal.open(settings(Path(source), options, bounds, masks))
+        journal.watch(writer.partial)
         opacity = _opacity(video, size, stack) if writer.keeps_alpha else None
+        begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
+        track, interrupts = journal.track("restored"), stack.enter_context(Interrupts())
+        resumed = track.count
+        clock = Clock(restore_masked(video, options, progress, track, interrupts))
         comparison = None
         if compare is not None:
             inputs, alone = (open_masked(source, bounds, masks, options.rim[0], stack, n > 0) for n in range(2))
-            comparison = Comparison(inputs, alone, options, size, progress)
+            comparison = Comparison(inputs, alone, options, size, progress, journal.track("alone"))
         strips = None
         count = 0
         for frame in clock:
@@ -106,16 +123,34 @@ def restore_video(
                 if strips is None:
                     whole = (strip.shape[-2], strip.shape[-1])
                     strips = stack.enter_context(VideoWriter(compare, reader, whole, overwrite=overwrite))
+                    journal.watch(strips.partial)
                 strips.write(strip)
         warnings = filter(None, (reader.warning, video.warning, writer.warning))
-    return Result(count, clock.seconds, "; ".join(warnings) or None)
+    return Result(count, clock.seconds, "; ".join(warnings) or None, resumed)
 
 
-def restore_masked(video: MaskedVideo, options: Options, progress: Progress) -> Iterator[Tensor]:
-    """As `restore_stream`, of a video whose masks are already dilated."""
+def restore_masked(
+    video: MaskedVideo,
+    options: Options,
+    progress: Progress,
+    track: Track,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Tensor]:
+    """As `restore_stream`, of a video whose masks are already dilated, from where the track of its journal ends."""
     if video.masks is not None:
         options = replace(options, dilate=0)
-    return restore_stream(video.frames, options, progress=progress, masks=video.masks)
+    if track.done:
+        for _ in video.frames:  # what is learnt on the way, when each frame is shown, the output needs as well
+            if video.masks is not None:
+                next(video.masks, None)
+        return track.run(None)
+    run = open_run(video.frames, options, progress=progress, masks=video.masks)
+    if run is None:
+        return iter(())
+    if track.is_begun:
+        run.resume(track.state())
+        progress(run.evaluations)
+    return sampling(track.run(run, stop), options, run.lanes)
 
 
 def degrade_video(
@@ -209,11 +244,17 @@ class Comparison:
     """The same clip beside itself: the input (enlarged), each frame alone, restored."""
 
     def __init__(
-        self, inputs: MaskedVideo, alone: MaskedVideo, options: Options, size: tuple[int, int], progress: Progress
+        self,
+        inputs: MaskedVideo,
+        alone: MaskedVideo,
+        options: Options,
+        size: tuple[int, int],
+        progress: Progress,
+        track: Track,
     ) -> None:
         self.size, self.inputs = size, inputs.frames
         self.label = "input" if inputs.size == size else "input, bicubic"
-        self.alone = restore_masked(alone, replace(options, noise="resample", guidance="none"), progress)
+        self.alone = restore_masked(alone, replace(options, noise="resample", guidance="none"), progress, track)
 
     def strip(self, restored: Tensor) -> Tensor:
         """(3, H, W'): the next frame of each, labelled."""

@@ -185,6 +185,8 @@ def restore(
         )
     if result.warning:
         talk.print(f"warning: {result.warning}", highlight=False, soft_wrap=True)
+    if result.resumed:
+        talk.print(f"gone on with after {result.resumed} frames that were finished before", highlight=False)
     talk.print(f"{result.frames} frames in {result.seconds:.1f} s, {result.seconds / result.frames:.2f} s a frame")
     print(output)
 

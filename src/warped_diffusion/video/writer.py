@@ -105,6 +105,11 @@ class VideoWriter:
             notes = [*notes, "transparency was left out: it would fit into --codec ffv1 or prores, or PNG pictures"]
         return f"{self.path}: {'; '.join(notes)}" if notes else None
 
+    @property
+    def partial(self) -> Path:
+        """The unfinished file beside `path`: what is left behind by a process that is killed."""
+        return self._partial
+
     def write(self, frame: Tensor) -> None:
         """Append a frame (3, H, W), or with its opacity (4, H, W), in [0, 1]; values beyond are clipped.
 

@@ -1,0 +1,265 @@
+"""What is kept of a restoration beside its output, so that no more than a few frames are lost when it is broken off.
+
+A folder OUTPUT.journal holds `journal.json` (format, settings) and for each pass over the clip a folder with
+
+    frames-00000016.mkv        finished frames from that one on, lossless; a file for each time that some are kept
+    state-000003.safetensors   what the run carried on when the last of them was kept, see `snapshots`
+    index.json                 which of these count; replaced in one step, once the files that it names are on the disk
+
+What `index.json` does not name is a left-over of a run that was killed, and is removed. Nothing is pickled.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Self
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from warped_diffusion.errors import Stopped, UserError
+from warped_diffusion.fingerprints import differences
+from warped_diffusion.running import Run
+from warped_diffusion.snapshots import READING_ERRORS, read_state, write_state
+from warped_diffusion.video.lossless import LEVELS, read_lossless, write_lossless
+
+FORMAT = 1
+"""Of the files; another one cannot be gone on with."""
+
+AT_RISK = 8
+"""Frames, by their denoiser evaluations, that are restored again at most after a run was killed."""
+
+
+class Journal:
+    """The folder of one output: a context manager that removes it when the output is whole, or nothing is in it.
+
+    Args:
+        target: the output, beside which the folder lies.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.folder = target.with_name(f"{target.name}.journal")
+        self.tracks: dict[str, Track] = {}
+        self._lock: IO[str] | None = None
+        self._kept: dict[str, Any] = {}
+        self._opened = False
+
+    def open(self, settings: dict[str, Any]) -> None:
+        """Begin, or go on where there is something to go on with.
+
+        Raises: UserError where it was begun with other settings, is in use, or cannot be read or written.
+        """
+        kept = self.folder / "journal.json"
+        with _reported(self.folder):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._lock = _locked(self.folder)
+            self._kept = _read_json(kept) if kept.exists() else {}
+        begun = self._kept.get("settings", settings)
+        changed = differences(begun, settings) if self._kept.get("format", FORMAT) == FORMAT else ["another format"]
+        if changed:
+            raise UserError(
+                f"{self.folder} was begun otherwise: {'; '.join(changed)}. Give the same to go on, or delete that "
+                "folder to begin anew"
+            )
+        for name in self._kept.get("partial", []):
+            _remove_partial(self.folder.parent, name)
+        self._kept = {"format": FORMAT, "settings": settings, "partial": []}
+        self._opened = True
+        self._write()
+
+    def track(self, name: str, bits: int = 8) -> "Track":
+        """What is kept of one pass over the clip, whose frames are to be exact to so many bits."""
+        return self.tracks.setdefault(name, Track(self.folder / name, bits))
+
+    def watch(self, partial: Path) -> None:
+        """Have this unfinished file beside the output removed, should the run be killed, when it goes on."""
+        self._kept["partial"].append(partial.name)
+        self._write()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no track has anything to go on with."""
+        return not any(track.is_begun for track in self.tracks.values())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._lock is None:
+            return
+        if self._opened and (kind is None or self.is_empty):
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+
+    def _write(self) -> None:
+        with _reported(self.folder):
+            _replace(self.folder / "journal.json", lambda path: path.write_text(json.dumps(self._kept)))
+
+
+class Track:
+    """One pass over a clip: its finished frames and what its run carries.
+
+    Args:
+        folder: its own.
+        bits: of a sample of its frames, 8 or 16.
+    Raises: UserError, here and in all it does, for a folder that cannot be read or written, or is damaged.
+    """
+
+    def __init__(self, folder: Path, bits: int = 8) -> None:
+        self.folder = folder
+        self.dtype: np.dtype[Any] = LEVELS[bits]
+        self._index: dict[str, Any] = {"segments": [], "frames": 0, "state": None, "done": False}
+        with _reported(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if (folder / "index.json").exists():
+                self._index = _read_json(folder / "index.json")
+            self._tidy()
+
+    @property
+    def is_begun(self) -> bool:
+        return self.done or self._index["state"] is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether all frames of the clip are here."""
+        return bool(self._index["done"])
+
+    @property
+    def count(self) -> int:
+        """Finished frames."""
+        return int(self._index["frames"])
+
+    def state(self) -> dict[str, Any]:
+        """What the run carried after the last of them."""
+        with _reported(self.folder):
+            return read_state(self.folder / self._index["state"])
+
+    def frames(self) -> Iterator[Tensor]:
+        """The finished frames, (3, H, W) in [0, 1]."""
+        for name in list(self._index["segments"]):
+            with _reported(self.folder):
+                for levels in read_lossless(self.folder / name):
+                    yield from_levels(levels)
+
+    def add(self, frames: list[np.ndarray], state: dict[str, Any] | None) -> None:
+        """Keep the next finished frames, and what the run carries on after them; None after the clip's last one."""
+        index = dict(self._index)
+        with _reported(self.folder):
+            if frames:
+                segment = f"frames-{self.count:08d}.mkv"
+                _replace(self.folder / segment, lambda path: write_lossless(path, frames))
+                index["segments"] = [*index["segments"], segment]
+            index |= {"frames": self.count + len(frames), "state": None, "done": state is None}
+            if state is not None:
+                number = 0 if self._index["state"] is None else int(self._index["state"][6:12]) + 1
+                index["state"] = f"state-{number % 10**6:06d}.safetensors"
+                _replace(self.folder / index["state"], lambda path: write_state(state, path))
+            _replace(self.folder / "index.json", lambda path: path.write_text(json.dumps(index)))
+            if self._index["state"] is not None:
+                (self.folder / self._index["state"]).unlink(missing_ok=True)
+        self._index = index
+
+    def run(self, run: Run | None, stop: Callable[[], bool] = lambda: False) -> Iterator[Tensor]:
+        """The frames of the whole clip: those that are here, then those of a run that goes on after them, as it goes.
+
+        Args:
+            run: resumed from the `state`, if there is one; None where all is `done`.
+            stop: asked after every evaluation of the denoiser.
+        Raises: Stopped when `stop` says so, once everything is kept.
+        """
+        yield from self.frames()
+        held: list[np.ndarray] = []
+        kept_at = 0 if run is None else run.evaluations
+        while run is not None and not run.done:
+            for frame in run.advance():
+                held.append(to_levels(frame, self.dtype))
+                yield from_levels(held[-1])
+            stopped = stop()
+            # Another evaluation may be of as many frames as there are lanes.
+            if run.done or stopped or run.evaluations - kept_at + run.lanes > AT_RISK * run.steps:
+                self.add(held, None if run.done else run.state())
+                held, kept_at = [], run.evaluations
+            if stopped and not run.done:
+                raise Stopped(
+                    f"{self.count} frames are finished and kept in {self.folder.parent}: "
+                    "the same command goes on from there"
+                )
+
+    def _tidy(self) -> None:
+        counted = {*self._index["segments"], self._index["state"], "index.json"}
+        for file in self.folder.iterdir():
+            if file.name not in counted:
+                file.unlink()
+
+
+def to_levels(frame: Tensor, dtype: np.dtype) -> np.ndarray:
+    """(3, H, W) in [0, 1], values beyond clipped -> (H, W, 3) of that dtype, rounded to its levels."""
+    top = np.iinfo(dtype).max
+    levels = (frame.detach().cpu().clamp(0, 1) * top).round().permute(1, 2, 0)  # as the encoder's frames are rounded
+    return levels.numpy().astype(dtype)
+
+
+def from_levels(levels: np.ndarray) -> Tensor:
+    """The frame again: (3, H, W) float32 in [0, 1]."""
+    frame = torch.from_numpy(levels.astype(np.float32)) / float(np.iinfo(levels.dtype).max)
+    return frame.permute(2, 0, 1).contiguous()
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Put a file in its place in one step, once it is on the disk."""
+    partial = path.with_name(f"{path.name}.part")
+    write(partial)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    with suppress(OSError):  # a folder cannot be opened everywhere
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_text())
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} holds no table")
+    return value
+
+
+def _remove_partial(folder: Path, name: str) -> None:
+    if Path(name).name == name and name.startswith(".") and name.endswith(".part"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _locked(folder: Path) -> IO[str]:
+    """The folder's lock, which goes with the process.   Raises: UserError if another one has it."""
+    file = (folder / "lock").open("w")
+    try:
+        import fcntl  # not on every system; without it the user has to see to it
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass
+    except OSError as error:
+        file.close()
+        raise UserError(f"{folder} is in use: another run is restoring the same output") from error
+    return file
+
+
+@contextmanager
+def _reported(folder: Path) -> Iterator[None]:
+    """A full disk, a folder that is read-only or a damaged file become a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, av.FFmpegError) as error:
+        raise UserError(f"{folder} cannot be read or written: {error.strerror or error}") from error
+    except READING_ERRORS as error:
+        raise UserError(f"{folder} is damaged ({error}): delete it to begin anew") from error

@@ -1,0 +1,64 @@
+"""What a run carries on, in a file: nested dictionaries and lists of tensors and numbers, without pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+TENSOR = "tensor"
+"""The key that stands for a tensor; no state has one of that name."""
+
+
+def write_state(state: dict[str, Any], path: Path) -> None:
+    """Write a state.   Raises: OSError, SafetensorError if it cannot be written."""
+    tensors: dict[str, Tensor] = {}
+    seen: dict[tuple[object, ...], str] = {}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return _put(value, tensors, seen)
+        if isinstance(value, dict):
+            return {name: plain(one) for name, one in value.items()}
+        return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+    save_file(tensors, path, metadata={"state": json.dumps(plain(state))})
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `write_state` wrote, on the CPU, tensors with the strides that they had: kernels may round by them.
+
+    Raises: OSError, SafetensorError, KeyError, ValueError for what is no such file.
+    """
+    with safe_open(path, "pt") as file:
+
+        def whole(value: Any) -> Any:
+            if isinstance(value, dict) and TENSOR in value:
+                kept, order = file.get_tensor(value[TENSOR]), value["order"]
+                return kept.permute([order.index(axis) for axis in range(len(order))])
+            if isinstance(value, dict):
+                return {name: whole(one) for name, one in value.items()}
+            return [whole(one) for one in value] if isinstance(value, list) else value
+
+        state: dict[str, Any] = whole(json.loads((file.metadata() or {})["state"]))
+    return state
+
+
+READING_ERRORS = (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError)
+"""What a damaged file may come to."""
+
+
+def _put(value: Tensor, tensors: dict[str, Tensor], seen: dict[tuple[object, ...], str]) -> dict[str, object]:
+    """What stands for a tensor; it is kept as it lies in memory, and once however often it is met."""
+    strides = value.stride()
+    order = sorted(range(value.ndim), key=lambda axis: (-strides[axis], axis))
+    place = value.device, value.data_ptr(), value.dtype, tuple(value.shape), strides
+    if place not in seen:
+        seen[place] = str(len(tensors))
+        laid = value.detach().permute(order).contiguous()
+        whole = laid.untyped_storage().nbytes() == laid.numel() * laid.element_size()
+        tensors[seen[place]] = (laid if whole else laid.clone()).to(torch.device("cpu"))
+    return {TENSOR: seen[place], "order": order}

@@ -1,0 +1,107 @@
+"""A run that is broken off, and gone on with from what it carried, gives the frames that would have come, exactly."""
+
+import pytest
+import torch
+
+from tests.models.tiny import tiny_denoiser
+from warped_diffusion.flow import identity_map, sample
+from warped_diffusion.models import Model, embedded
+from warped_diffusion.noise import warped
+from warped_diffusion.options import Options
+from warped_diffusion.restore import open_run
+from warped_diffusion.snapshots import read_state, write_state
+from warped_diffusion.tasks import enlarge
+
+SIZE, SCALE, STEPS, COUNT, CUT = (18, 22), 2, 3, 9, 6
+
+
+def clip():
+    """A shot that zooms in, so that keys and noise are renewed, and a second one, which is found."""
+    generator = torch.Generator().manual_seed(0)
+    centre = torch.tensor([(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2])
+    for j in range(COUNT):
+        if j in (0, CUT):
+            picture = enlarge(torch.rand(1, 3, 16, 16, generator=generator), (64, 64))[0]
+        zoom = 0.8 ** (j % CUT)
+        yield sample(picture, (identity_map(*SIZE) - centre) * zoom + torch.tensor([30.0 + j, 30.0])).clamp(0, 1)
+
+
+def holes():
+    for j in range(COUNT):
+        mask = torch.zeros(1, *SIZE)
+        mask[:, 4:12, 3 + j : 9 + j] = 1
+        yield mask
+
+
+def tiny(task="super-resolution"):
+    return Model(tiny_denoiser(task=task), embedded.SPECTRA, lambda _: (0.02, 2.0), lambda told: told["picture"])
+
+
+class Halved:
+    """Blocks of two by two pixels as twelve channels: a codec without a network."""
+
+    factor = 2
+
+    def encode(self, pictures):
+        return torch.nn.functional.pixel_unshuffle(pictures, 2)
+
+    def decode(self, latents):
+        return torch.nn.functional.pixel_shuffle(latents, 2).clamp(-1, 1)
+
+
+def of_latents():
+    codec = Halved()
+
+    def denoiser(noisy, sigma, condition):
+        return codec.encode(condition["picture"]) + noisy / (1 + sigma[:, None, None, None] ** 2)
+
+    return Model(denoiser, ("white",), lambda _: (0.02, 2.0), channels=12, codec=codec, multiple=2)
+
+
+def begun(**options):
+    model = options.pop("model", None) or tiny(options.get("task", "super-resolution"))
+    defaults = {"scale": None if "task" in options else SCALE, "steps": STEPS, "model": model, "device": "cpu"}
+    masks = holes() if options.get("task") == "inpainting" else None
+    return open_run(clip(), Options(**defaults | options), masks=masks)
+
+
+CASES = {
+    "one lane": {"lanes": 1},
+    "some lanes, a solver with a memory": {"lanes": 3, "solver": "dpmpp-2m"},
+    "more lanes than steps, the paper's guidance": {"lanes": 5, "guidance": "network"},
+    "smooth noise, a share of it fresh": {"lanes": 2, "spectrum": "squared-exponential", "fresh": 0.2},
+    "noise that carries nothing": {"lanes": 2, "noise": "integral", "cuts": (2, 5)},
+    "holes": {"lanes": 2, "task": "inpainting"},
+    "latents, decoded frames aligned": {"lanes": 2, "model": of_latents(), "decoded_guidance": 1.0},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_that_is_broken_off_anywhere_goes_on_as_if_it_was_not(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(warped, "WORN", 0.9)  # after a frame or two
+    whole, expected, finished = begun(**CASES[case]), [], []
+    while not whole.done:
+        expected += whole.advance()
+        write_state(whole.state(), tmp_path / str(len(finished)))
+        finished.append(len(expected))
+    assert len(expected) == COUNT
+    assert whole.shot.number > 0
+    for place in range(0, len(finished), max(3, len(finished) // 4)):
+        run = begun(**CASES[case])
+        run.resume(read_state(tmp_path / str(place)))
+        rest = list(run)
+        assert run.evaluations == whole.evaluations
+        assert all(torch.equal(*pair) for pair in zip(rest, expected[finished[place] :], strict=True)), place
+
+
+def test_tensors_keep_their_strides_and_are_kept_once(tmp_path):
+    tensor = torch.rand(2, 3, 5).permute(2, 0, 1)
+    part = torch.rand(40, 3)[:1]
+    state = {"a": tensor, "same": [tensor, tensor], "part": part, "number": 0.1, "none": None, "empty": []}
+    write_state(state, tmp_path / "state")
+    again = read_state(tmp_path / "state")
+    for there, here in ((again["a"], tensor), (again["same"][1], tensor), (again["part"], part)):
+        assert torch.equal(there, here)
+        assert there.stride() == here.stride()
+    assert (again["number"], again["none"], again["empty"]) == (0.1, None, [])
+    assert (tmp_path / "state").stat().st_size < 2 * tensor.nbytes + 700
