@@ -38,7 +38,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def restore(folder, target, progress=lambda _: None, stop=None, **options):
+def restore(folder, target, progress=lambda _: None, **options):
     defaults = {
         "scale": 2,
         "steps": STEPS,
@@ -97,7 +97,7 @@ def killed(folder, tmp_path, kills, seed):
 
 
 def test_a_clip_whose_process_is_killed_comes_out_the_same(folder, tmp_path):
-    killed(folder, tmp_path, 4, seed=1)
+    killed(folder, tmp_path, 3, seed=1)
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_left_overs_of_a_killed_run_go_and_a_journal_has_one_user(folder, tmp_pa
     target, partial, other = tmp_path / "out.mp4", tmp_path / ".out.1234.part", tmp_path / ".another.part"
     broken_off(folder, target)
     index = tmp_path / "out.mp4.journal" / "journal.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"partial": [partial.name, "../out.part"]}))
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"partial": [str(partial), str(other)[:-5]]}))
     for file in (partial, other, index.parent / "restored" / "frames-99999999.mkv.part"):
         file.write_bytes(b"half")
     journal, settings = Journal(target), json.loads(index.read_text())["settings"]

@@ -12,7 +12,7 @@ from warped_diffusion.restore import open_run
 from warped_diffusion.snapshots import read_state, write_state
 from warped_diffusion.tasks import enlarge
 
-SIZE, SCALE, STEPS, COUNT, CUT = (18, 22), 2, 3, 9, 6
+SIZE, SCALE, STEPS, COUNT, CUT = (14, 18), 2, 3, 8, 5
 
 
 def clip():
@@ -29,7 +29,7 @@ def clip():
 def holes():
     for j in range(COUNT):
         mask = torch.zeros(1, *SIZE)
-        mask[:, 4:12, 3 + j : 9 + j] = 1
+        mask[:, 4:10, 3 + j : 9 + j] = 1
         yield mask
 
 
@@ -60,7 +60,13 @@ def of_latents():
 
 def begun(**options):
     model = options.pop("model", None) or tiny(options.get("task", "super-resolution"))
-    defaults = {"scale": None if "task" in options else SCALE, "steps": STEPS, "model": model, "device": "cpu"}
+    defaults = {
+        "scale": None if "task" in options else SCALE,
+        "steps": STEPS,
+        "model": model,
+        "device": "cpu",
+        "flow": "dis",
+    }
     masks = holes() if options.get("task") == "inpainting" else None
     return open_run(clip(), Options(**defaults | options), masks=masks)
 

@@ -11,6 +11,7 @@ What `index.json` does not name is a left-over of a run that was killed, and is 
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,7 +45,6 @@ class Journal:
 
     def __init__(self, target: Path) -> None:
         self.folder = target.with_name(f"{target.name}.journal")
-        self.tracks: dict[str, Track] = {}
         self._lock: IO[str] | None = None
         self._kept: dict[str, Any] = {}
         self._opened = False
@@ -55,6 +55,8 @@ class Journal:
         Raises: UserError where it was begun with other settings, is in use, or cannot be read or written.
         """
         kept = self.folder / "journal.json"
+        if not self.folder.parent.is_dir():
+            raise UserError(f"{self.folder} cannot be written: there is no folder {self.folder.parent}")
         with _reported(self.folder):
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = _locked(self.folder)
@@ -67,24 +69,26 @@ class Journal:
                 "folder to begin anew"
             )
         for name in self._kept.get("partial", []):
-            _remove_partial(self.folder.parent, name)
+            _remove_partial(Path(name))
         self._kept = {"format": FORMAT, "settings": settings, "partial": []}
         self._opened = True
         self._write()
 
     def track(self, name: str, bits: int = 8) -> "Track":
         """What is kept of one pass over the clip, whose frames are to be exact to so many bits."""
-        return self.tracks.setdefault(name, Track(self.folder / name, bits))
+        return Track(self.folder / name, bits)
 
-    def watch(self, partial: Path) -> None:
-        """Have this unfinished file beside the output removed, should the run be killed, when it goes on."""
-        self._kept["partial"].append(partial.name)
+    def partial(self, path: Path) -> Path:
+        """Where to write what will be `path`: should the run be killed, it is removed when that goes on."""
+        partial = path.absolute().with_name(f".{path.stem}.{secrets.token_hex(4)}.part")
+        self._kept["partial"].append(str(partial))
         self._write()
+        return partial
 
     @property
     def is_empty(self) -> bool:
         """Whether no track has anything to go on with."""
-        return not any(track.is_begun for track in self.tracks.values())
+        return not any(self.folder.glob("*/index.json"))
 
     def __enter__(self) -> Self:
         return self
@@ -232,23 +236,25 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _remove_partial(folder: Path, name: str) -> None:
-    if Path(name).name == name and name.startswith(".") and name.endswith(".part"):
-        (folder / name).unlink(missing_ok=True)
+def _remove_partial(file: Path) -> None:
+    if file.name.startswith(".") and file.suffix == ".part":
+        if file.is_dir():
+            shutil.rmtree(file)
+        file.unlink(missing_ok=True)
 
 
 def _locked(folder: Path) -> IO[str]:
     """The folder's lock, which goes with the process.   Raises: UserError if another one has it."""
     file = (folder / "lock").open("w")
     try:
-        import fcntl  # not on every system; without it the user has to see to it
+        import fcntl  # not on every system; without it users have to see to it
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise UserError(f"{folder} is in use: another run is restoring the same output") from error
+    except (ImportError, OSError):  # a disk without locks
+        pass
     return file
 
 

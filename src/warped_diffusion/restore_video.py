@@ -100,10 +100,10 @@ def restore_video(
         alpha = reader.has_alpha and mask != ALPHA
         how = {"codec": codec, "quality": quality, "alpha": alpha, "comment": comment}
         journal = stack.enter_context(Journal(Path(target)))
-        writer = open_output(target, reader, size, overwrite=overwrite, **how)  # type: ignore[arg-type]
-        stack.enter_context(writer)
         journal.open(settings(Path(source), options, bounds, masks))
-        journal.watch(writer.partial)
+        partial = journal.partial(Path(target))
+        writer = open_output(target, reader, size, overwrite=overwrite, partial=partial, **how)  # type: ignore[arg-type]
+        stack.enter_context(writer)
         opacity = _opacity(video, size, stack) if writer.keeps_alpha else None
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
         track, interrupts = journal.track("restored"), stack.enter_context(Interrupts())
@@ -122,8 +122,10 @@ def restore_video(
                 strip = comparison.strip(frame)
                 if strips is None:
                     whole = (strip.shape[-2], strip.shape[-1])
-                    strips = stack.enter_context(VideoWriter(compare, reader, whole, overwrite=overwrite))
-                    journal.watch(strips.partial)
+                    partial = journal.partial(Path(compare))
+                    strips = stack.enter_context(
+                        VideoWriter(compare, reader, whole, overwrite=overwrite, partial=partial)
+                    )
                 strips.write(strip)
         warnings = filter(None, (reader.warning, video.warning, writer.warning))
     return Result(count, clock.seconds, "; ".join(warnings) or None, resumed)

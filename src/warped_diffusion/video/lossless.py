@@ -11,7 +11,7 @@ from av import VideoFrame
 LEVELS: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
 """Bits of a sample and the numbers that hold them."""
 
-FORMATS = {8: ("rgb24", "bgr0"), 16: ("rgb48le", "rgb48le")}
+FORMATS = {8: ("rgb24", "bgr0"), 16: ("gbrp16le", "gbrp16le")}
 """By bits: how frames are given, and how FFV1 holds them."""
 
 
@@ -33,4 +33,4 @@ def read_lossless(path: Path) -> Iterator[np.ndarray]:
     """The frames again.   Raises: OSError (also FFmpeg's) if they cannot be read."""
     with av.open(path) as container:
         for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb48le" if frame.format.name == "rgb48le" else "rgb24")
+            yield frame.to_ndarray(format=FORMATS[frame.format.components[0].bits][0])

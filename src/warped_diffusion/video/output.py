@@ -20,6 +20,7 @@ def open_output(
     quality: str | float = VISUALLY_LOSSLESS,
     alpha: bool = False,
     comment: str | None = None,
+    partial: Path | None = None,
 ) -> VideoWriter | PictureWriter:
     """What writes the frames of a clip made from another.
 
@@ -31,8 +32,16 @@ def open_output(
     folder = name.is_dir() and not name.suffix
     if not (folder or NUMBER.search(name.name) or (like.files and not name.suffix and not name.is_file())):
         return VideoWriter(
-            path, like, size, overwrite=overwrite, codec=codec, quality=quality, alpha=alpha, comment=comment
+            path,
+            like,
+            size,
+            overwrite=overwrite,
+            codec=codec,
+            quality=quality,
+            alpha=alpha,
+            comment=comment,
+            partial=partial,
         )
     if codec is not None or quality not in (VISUALLY_LOSSLESS, LOSSLESS):
         raise UserError(f"{path} is for pictures, which are lossless PNG: leave --codec and --quality out")
-    return PictureWriter(path, like, size, overwrite=overwrite, alpha=alpha, comment=comment)
+    return PictureWriter(path, like, size, overwrite=overwrite, alpha=alpha, comment=comment, partial=partial)

@@ -36,6 +36,7 @@ class PictureWriter:
         overwrite: replace pictures that exist.
         alpha: the frames have an opacity, which is kept.
         comment: how they were made; becomes the comment of each.
+        partial: the folder in which they are while they are unfinished, as for `VideoWriter`.
     Raises: UserError for a name that is no PNG's, one that exists or is the input's, or a folder that is not there.
     """
 
@@ -48,6 +49,7 @@ class PictureWriter:
         overwrite: bool = False,
         alpha: bool = False,
         comment: str | None = None,
+        partial: Path | None = None,
     ) -> None:
         self.path, self.written, self.keeps_alpha = Path(path), 0, alpha
         self.size = size or like.size
@@ -63,7 +65,8 @@ class PictureWriter:
         kinds = ("rgba", "rgba64be") if alpha else ("rgb24", "rgb48be")
         self._pixel_format = kinds[like.bits > 8]
         self._colors = Colors(primaries=like.colors.primaries, transfer=like.colors.transfer)
-        self._partial = self._folder.with_name(f".{self._folder.resolve().name}.{secrets.token_hex(4)}.part")
+        beside = f".{self._folder.resolve().name}.{secrets.token_hex(4)}.part"
+        self._partial = partial or self._folder.with_name(beside)
         self._closed = False
         with reported(self.path):
             self._partial.mkdir()

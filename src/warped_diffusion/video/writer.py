@@ -50,6 +50,8 @@ class VideoWriter:
         codec, quality: see `choose_encoding`.
         alpha: the frames have an opacity, which should be kept; `keeps_alpha` says whether it can be.
         comment: how the clip was made; added to the file's comment.
+        partial: where the file is while it is unfinished, on the same disk as `path`, for those who clean up after a
+            process that was killed; None for a name of its own beside it.
     Raises: UserError if the file exists, is the input or cannot be written, or for a codec or quality that do not go
         with it.
     """
@@ -66,6 +68,7 @@ class VideoWriter:
         quality: str | float = VISUALLY_LOSSLESS,
         alpha: bool = False,
         comment: str | None = None,
+        partial: Path | None = None,
     ) -> None:
         if (like is None) == (frame_rate is None) or (like is None and size is None):
             raise UserError("a clip to write needs either the clip it is like, or a frame_rate and a size")
@@ -78,7 +81,7 @@ class VideoWriter:
         self._colors, bits = (Colors(), 8) if like is None else (like.colors, like.bits)
         self._encoding = choose_encoding(self.path, codec, quality, self.size, bits, alpha)
         # Beside the target, to be moved there in one step.
-        self._partial = self.path.with_name(f".{self.path.stem}.{secrets.token_hex(4)}.part")
+        self._partial = partial or self.path.with_name(f".{self.path.stem}.{secrets.token_hex(4)}.part")
         self._tracks: Tracks | None = None
         self._held: list[Packet] = []
         self._begun: int | None = None
@@ -104,11 +107,6 @@ class VideoWriter:
         if self._alpha and not self.keeps_alpha and self._source is not None and self._source.transparent:
             notes = [*notes, "transparency was left out: it would fit into --codec ffv1 or prores, or PNG pictures"]
         return f"{self.path}: {'; '.join(notes)}" if notes else None
-
-    @property
-    def partial(self) -> Path:
-        """The unfinished file beside `path`: what is left behind by a process that is killed."""
-        return self._partial
 
     def write(self, frame: Tensor) -> None:
         """Append a frame (3, H, W), or with its opacity (4, H, W), in [0, 1]; values beyond are clipped.
