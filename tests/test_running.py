@@ -21,7 +21,8 @@ def clip():
     centre = torch.tensor([(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2])
     for j in range(COUNT):
         if j in (0, CUT):
-            picture = enlarge(torch.rand(1, 3, 16, 16, generator=generator), (64, 64))[0]
+            # Nothing so bright that the detector passes over it.
+            picture = 0.1 + 0.7 * enlarge(torch.rand(1, 3, 16, 16, generator=generator), (64, 64))[0]
         zoom = 0.8 ** (j % CUT)
         yield sample(picture, (identity_map(*SIZE) - centre) * zoom + torch.tensor([30.0 + j, 30.0])).clamp(0, 1)
 
@@ -81,10 +82,14 @@ CASES = {
     "latents, decoded frames aligned": {"lanes": 2, "model": of_latents(), "decoded_guidance": 1.0},
 }
 
+WORN_SOON = ("one lane", "smooth noise, a share of it fresh")
+"""Their noise begins a new function after a frame or two."""
+
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_is_broken_off_anywhere_goes_on_as_if_it_was_not(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(warped, "WORN", 0.9)  # after a frame or two
+    if case in WORN_SOON:
+        monkeypatch.setattr(warped, "WORN", 0.9)
     whole, expected, finished = begun(**CASES[case]), [], []
     while not whole.done:
         expected += whole.advance()
