@@ -117,3 +117,15 @@ def bench(
     chosen = tuple(map(RealClip.parse, clip or ()))
     report = run_benchmark(name, out, **options, device=device, seed=seed, repeats=repeats, clip=chosen, frames=frames)
     print(report.markdown())
+
+
+@app.command()
+def doctor() -> None:
+    """Tell what is installed, what is missing and how to get it; exit code 1 if something that is needed is broken."""
+    from warped_diffusion.doctor import examine, healthy
+
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        print(finding, flush=True)
+    raise typer.Exit(0 if healthy(findings) else 1)
