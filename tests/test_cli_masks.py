@@ -16,7 +16,7 @@ from tests.video.clips import make_clip, pictures
 from warped_diffusion.masked_video import MaskedVideo, MaskSource
 from warped_diffusion.models import embedded
 from warped_diffusion.restore_video import restore_video
-from warped_diffusion.video import VideoReader
+from warped_diffusion.video import USUAL, VideoReader
 
 SIZE, COUNT = (30, 40), 6
 BOX = (12, 8, 10, 8)
@@ -130,7 +130,7 @@ def test_tracking_moves_the_mask_with_its_object():
 
     class Reader:
         size, start, stop, path, truncated = tuple(frames[0].shape[-2:]), 0, None, Path("clip.mp4"), False
-        frames_expected = 12
+        frames_expected, limits = 12, USUAL
 
         def __iter__(self):
             return iter(frames)

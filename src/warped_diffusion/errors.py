@@ -13,5 +13,22 @@ class Stopped(WarpedDiffusionError):
     """The user broke off what can be gone on with; the message says how. Exit code 130."""
 
 
+class NotFiniteError(UserError):
+    """A model made something of a frame that is not numbers; the frames before it are good.
+
+    Args:
+        frame: its number, counted from 0.
+        kept: the file that has the frames before it, if there is one.
+    """
+
+    def __init__(self, frame: int, kept: object = None) -> None:
+        self.frame = frame
+        earlier = "" if kept is None else f" ({kept} has the frames before it)"
+        super().__init__(
+            f"the model's result for frame {frame} holds values that are not finite{earlier}: try --dtype fp32 or "
+            "another model"
+        )
+
+
 class ShapeError(UserError):
     """A tensor's shape does not fit; the message names the expected and the actual shape."""

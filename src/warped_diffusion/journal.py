@@ -11,7 +11,6 @@ What `index.json` does not name is a left-over of a run that was killed, and is 
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from warped_diffusion.fingerprints import differences
 from warped_diffusion.running import Run
 from warped_diffusion.snapshots import READING_ERRORS, read_state, write_state
 from warped_diffusion.video.lossless import LEVELS, read_lossless, write_lossless
+from warped_diffusion.video.unfinished import ENDING, partial_folder
 
 FORMAT = 1
 """Of the files; another one cannot be gone on with."""
@@ -47,7 +47,7 @@ class Journal:
         self.folder = target.with_name(f"{target.name}.journal")
         self._lock: IO[str] | None = None
         self._kept: dict[str, Any] = {}
-        self._opened = False
+        self._opened = self._forgotten = False
 
     def open(self, settings: dict[str, Any]) -> None:
         """Begin, or go on where there is something to go on with.
@@ -79,11 +79,15 @@ class Journal:
         return Track(self.folder / name, bits)
 
     def partial(self, path: Path) -> Path:
-        """Where to write what will be `path`: should the run be killed, it is removed when that goes on."""
-        partial = path.absolute().with_name(f".{path.stem}.{secrets.token_hex(4)}.part")
+        """The folder in which to make what will be `path`: if the run is killed it is removed when that goes on."""
+        partial = partial_folder(path).absolute()
         self._kept["partial"].append(str(partial))
         self._write()
         return partial
+
+    def forget(self) -> None:
+        """Remove all that is kept, whatever comes: there is nothing to go on with."""
+        self._forgotten = True
 
     @property
     def is_empty(self) -> bool:
@@ -96,7 +100,7 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._lock is None:
             return
-        if self._opened and (kind is None or self.is_empty):
+        if self._opened and (kind is None or self._forgotten or self.is_empty):
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
@@ -237,10 +241,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _remove_partial(file: Path) -> None:
-    if file.name.startswith(".") and file.suffix == ".part":
-        if file.is_dir():
-            shutil.rmtree(file)
-        file.unlink(missing_ok=True)
+    if file.name.startswith(".") and file.suffix == ENDING:
+        shutil.rmtree(file, ignore_errors=True)
 
 
 def _locked(folder: Path) -> IO[str]:

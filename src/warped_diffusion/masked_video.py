@@ -15,7 +15,7 @@ from warped_diffusion.errors import ShapeError, UserError
 from warped_diffusion.estimators import Tracker
 from warped_diffusion.holes import check_width
 from warped_diffusion.masks import Box, binary, box_mask, dilate
-from warped_diffusion.video import AlphaChannel, MaskFile, VideoReader
+from warped_diffusion.video import USUAL, AlphaChannel, Limits, MaskFile, VideoReader
 
 Bounds = tuple[int | None, int | None]
 """First frame and the frame after the last, either open."""
@@ -95,14 +95,14 @@ class MaskedVideo:
 
     def _given(self, frames: Iterator[Tensor]) -> Iterator[Tensor]:
         """The masks of the video's own size, before they are dilated; all that can be wrong beforehand is told now."""
-        source, bounds = self.source, (self.reader.start, self.reader.stop)
+        source, within = self.source, (self.reader.start, self.reader.stop, self.reader.limits)
         if source.box is not None:
             return self._spread(box_mask(source.box, self.reader.size), frames)
         if source.mask is None:
             return self._spread(torch.zeros(1, *self.reader.size), frames)
         if source.mask == ALPHA:
-            return self._checked(AlphaChannel(self.reader.path, *bounds))
-        file = MaskFile(source.mask, *bounds)
+            return self._checked(AlphaChannel(self.reader.path, *within))
+        file = MaskFile(source.mask, *within)
         if file.one is not None:
             return self._spread(self._binary(file.one, str(source.mask)), frames)
         if source.track:
@@ -165,6 +165,8 @@ def open_masked(
     stack: ExitStack,
     masked: bool = True,
     frame_rate: Fraction | None = None,
+    limits: Limits = USUAL,
 ) -> MaskedVideo:
     """The video of that name and its masks, closed with the stack.   Raises: as `VideoReader` and `MaskedVideo`."""
-    return MaskedVideo(stack.enter_context(VideoReader(path, *bounds, frame_rate=frame_rate)), source, grow, masked)
+    reader = stack.enter_context(VideoReader(path, *bounds, frame_rate=frame_rate, limits=limits))
+    return MaskedVideo(reader, source, grow, masked)

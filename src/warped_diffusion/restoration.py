@@ -20,7 +20,7 @@ from warped_diffusion.diffusion import (
     some_levels,
 )
 from warped_diffusion.diffusion.contract import Condition, Denoiser
-from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.errors import NotFiniteError, ShapeError, UserError
 from warped_diffusion.estimators import estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (
     Motion,
@@ -158,8 +158,11 @@ class Restoration:
         # What the input says is of pixels.
         return self.task.agree(denoised, condition) if self.model.codec is None else denoised
 
-    def finished(self, state: Tensor, waiting: Waiting) -> Tensor:
-        """The restored frame, over its input where it had a hole; what guidance added against the input taken off."""
+    def finished(self, index: int, state: Tensor, waiting: Waiting) -> Tensor:
+        """Restored frame `index`, over its input where it had a hole; what guidance added against the input taken off.
+
+        Raises: NotFiniteError if the model gave anything else than numbers.
+        """
         frame, hole, condition, step = waiting
         batch, state = {name: value[None] for name, value in condition.items()}, state[None]
         state = self.canvas.cropped(state if self.model.codec is None else self.model.codec.decode(state))
@@ -169,7 +172,11 @@ class Restoration:
             None if hole is None else hole.mask[0].to(state),
             lambda picture: self.held(picture[None], batch)[0],
         )
-        restored = ((state + 1) / 2).clamp(0, 1).cpu()
+        restored = ((state + 1) / 2).cpu()
+        # Here the frame is on the CPU anyway: asked of every step, a GPU would have to be waited for.
+        if not restored.isfinite().all():
+            raise NotFiniteError(index)
+        restored = restored.clamp(0, 1)
         return restored if hole is None else composite(frame, restored, hole.alpha)
 
     def held(self, pictures: Tensor, batch: Condition) -> Tensor:

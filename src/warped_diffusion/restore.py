@@ -117,7 +117,6 @@ def restore_stream(
     Raises: as `restore`; a wrong option at once, a wrong frame when it is reached, and UserError where a GPU's memory
         does not suffice.
     """
-    options = settled(options)
     run = open_run(frames, options, motion, progress, masks)
     return iter(()) if run is None else sampling(iter(run), options, run.lanes)
 

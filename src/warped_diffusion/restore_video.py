@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from warped_diffusion.errors import ShapeError, UserError
+from warped_diffusion.errors import NotFiniteError, ShapeError, UserError
 from warped_diffusion.fingerprints import settings
 from warped_diffusion.holes import Holes
 from warped_diffusion.interrupts import Interrupts
@@ -25,7 +26,10 @@ from warped_diffusion.restoration import Progress
 from warped_diffusion.restore import open_run
 from warped_diffusion.tasks import enlarge, make_task
 from warped_diffusion.video import (
+    USUAL,
     VISUALLY_LOSSLESS,
+    Limits,
+    PictureWriter,
     VideoReader,
     VideoWriter,
     open_output,
@@ -66,6 +70,7 @@ def restore_video(
     codec: str | None = None,
     quality: str | float = VISUALLY_LOSSLESS,
     frame_rate: Fraction | None = None,
+    limits: Limits = USUAL,
     **keywords: object,
 ) -> Result:
     """Restore a video file or a sequence of pictures; frame rate, frame count and sound stay as they are.
@@ -85,50 +90,74 @@ def restore_video(
         mask, mask_box, track_mask, pad: what is to be filled in, for tasks that take a mask; see `MaskSource`.
         codec, quality: how the target is encoded; see `choose_encoding`.
         frame_rate: frames a second of a sequence of pictures, 25 by default.
+        limits: how large the clip may be, before and after restoring.
     Raises: UserError for a file or an option that cannot be used, or one that is not as when the clip was begun;
         Stopped after Ctrl-C. Nothing half-written is left behind but the journal, where there is any to go on with.
+        NotFiniteError where a model fails in a frame: those before it are kept beside the target, under TARGET's name
+        with ".first-N-frames", and the journal, which would lead there again, is removed.
     """
     options = settled(replace(options or Options(), **keywords))  # type: ignore[arg-type]
     masks = MaskSource(mask, mask_box, track_mask, pad)
     with ExitStack() as stack:
-        video = open_masked(source, bounds, masks, options.rim[0], stack, frame_rate=frame_rate)
+        opened = partial(
+            open_masked, source, bounds, masks, options.rim[0], stack, frame_rate=frame_rate, limits=limits
+        )
+        video = opened()
         reader, runs = video.reader, 1 if compare is None else 2
         named, options = options, replace(options, cuts=_within(options.cuts, reader))
         size = make_task(str(options.task), options.scale, options.blur).output_size(video.size)
+        limits.check_size(size, f"a restored frame of {source}")
         further = {"range": _range(bounds), "mask": mask, "mask_box": mask_box, "track_mask": track_mask, "pad": pad}
-        comment = describe(named, **further)
-        alpha = reader.has_alpha and mask != ALPHA
-        how = {"codec": codec, "quality": quality, "alpha": alpha, "comment": comment}
+        how = {"codec": codec, "quality": quality, "comment": describe(named, **further)}
+        how |= {"alpha": reader.has_alpha and mask != ALPHA, "overwrite": overwrite}
         journal = stack.enter_context(Journal(Path(target)))
         journal.open(settings(Path(source), options, bounds, masks))
-        partial = journal.partial(Path(target))
-        writer = open_output(target, reader, size, overwrite=overwrite, partial=partial, **how)  # type: ignore[arg-type]
+        writer = open_output(target, reader, size, partial=journal.partial(Path(target)), **how)  # type: ignore[arg-type]
         stack.enter_context(writer)
         opacity = _opacity(video, size, stack) if writer.keeps_alpha else None
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
-        track, interrupts = journal.track("restored"), stack.enter_context(Interrupts())
+        bits = 8 if reader.bits <= 8 else 16
+        track, interrupts = journal.track("restored", bits), stack.enter_context(Interrupts())
         resumed = track.count
         clock = Clock(restore_masked(video, options, progress, track, interrupts))
         comparison = None
         if compare is not None:
-            inputs, alone = (open_masked(source, bounds, masks, options.rim[0], stack, n > 0) for n in range(2))
-            comparison = Comparison(inputs, alone, options, size, progress, journal.track("alone"))
+            inputs, alone = (opened(masked=n > 0) for n in range(2))
+            comparison = Comparison(inputs, alone, options, size, progress, journal.track("alone", bits))
         strips = None
         count = 0
-        for frame in clock:
-            count += 1
-            writer.write(frame if opacity is None else torch.cat([frame, next(opacity)]))
-            if comparison is not None and compare is not None:
+        with _keeping(writer, journal, reader.start):
+            for frame in clock:
+                count += 1
+                writer.write(frame if opacity is None else torch.cat([frame, next(opacity)]))
+                if comparison is None or compare is None:
+                    continue
                 strip = comparison.strip(frame)
                 if strips is None:
-                    whole = (strip.shape[-2], strip.shape[-1])
-                    partial = journal.partial(Path(compare))
-                    strips = stack.enter_context(
-                        VideoWriter(compare, reader, whole, overwrite=overwrite, partial=partial)
-                    )
+                    whole, place = (strip.shape[-2], strip.shape[-1]), journal.partial(Path(compare))
+                    strips = VideoWriter(compare, reader, whole, overwrite=overwrite, partial=place)
+                    stack.enter_context(strips)
                 strips.write(strip)
         warnings = filter(None, (reader.warning, video.warning, writer.warning))
     return Result(count, clock.seconds, "; ".join(warnings) or None, resumed)
+
+
+@contextmanager
+def _keeping(writer: VideoWriter | PictureWriter, journal: Journal, start: int) -> Iterator[None]:
+    """If a frame turns out to be no numbers, those written are kept under a name that says so.
+
+    Raises: NotFiniteError with the frame's number in the file, of which `start` is the first.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        kept = None
+        if writer.written:
+            ending = f".first-{writer.written}-frames{writer.path.suffix}"
+            kept = writer.path.with_name(writer.path.stem + ending)
+            writer.close(kept)
+        journal.forget()
+        raise NotFiniteError(start + error.frame, kept) from error
 
 
 def restore_masked(
@@ -187,8 +216,8 @@ def degrade_video(
 
 def _opacity(video: MaskedVideo, size: tuple[int, int], stack: ExitStack) -> Iterator[Tensor]:
     """(1, H, W) for each frame, at the size of the output; what is added around a frame is opaque."""
-    reader = video.reader
-    opacities = stack.enter_context(VideoReader(reader.path, reader.start, reader.stop, to_opacity))
+    reader, bounds = video.reader, (video.reader.start, video.reader.stop)
+    opacities = stack.enter_context(VideoReader(reader.path, *bounds, to_opacity, limits=reader.limits))
     left, top, right, bottom = video.source.pad or (0, 0, 0, 0)
     for given in opacities:
         alpha = F.pad(given, (left, right, top, bottom), value=1.0)

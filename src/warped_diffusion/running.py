@@ -55,10 +55,14 @@ class Run:
         while not self.done:
             yield from self.advance()
 
-    def advance(self) -> list[Tensor]:
-        """One evaluation of the denoiser; returns the frames that are finished by it, often none."""
-        states = self.wavefront.advance()
-        return [self.restoration.finished(state, self.waiting.popleft()) for state in states]
+    def advance(self) -> Iterator[Tensor]:
+        """One evaluation of the denoiser: the frames that are finished by it, often none; take them all.
+
+        Raises: NotFiniteError in the place of a frame of which the model makes anything else than numbers.
+        """
+        for state in self.wavefront.advance():
+            index = self.count - len(self.waiting)
+            yield self.restoration.finished(index, state, self.waiting.popleft())
 
     def state(self) -> dict[str, Any]:
         """All that the frames to come depend on beside clip and restoration, tensors and numbers: for `resume`."""

@@ -2,6 +2,7 @@
 
 from warped_diffusion.video.color import to_opacity
 from warped_diffusion.video.encoding import CODECS, VISUALLY_LOSSLESS
+from warped_diffusion.video.limits import USUAL, Limits
 from warped_diffusion.video.masks import AlphaChannel, MaskFile
 from warped_diffusion.video.output import open_output
 from warped_diffusion.video.picture_writer import PictureWriter
@@ -12,8 +13,10 @@ from warped_diffusion.video.writer import VideoWriter
 
 __all__ = [
     "CODECS",
+    "USUAL",
     "VISUALLY_LOSSLESS",
     "AlphaChannel",
+    "Limits",
     "MaskFile",
     "PictureWriter",
     "VideoReader",

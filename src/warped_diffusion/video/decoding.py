@@ -12,6 +12,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from warped_diffusion.errors import UserError
+from warped_diffusion.video.limits import Limits
 
 COARSEST_RATE = 1001
 """Largest denominator of a frame rate: NTSC's. Means of variable rates are rounded to it, within a millionth."""
@@ -20,18 +21,32 @@ COARSEST_RATE = 1001
 TRANSPORT_PACKETS = (188, 192, 204)
 """Bytes of an MPEG transport stream's packets: plain, with a time code as on Blu-ray, with error correction."""
 
+ELSEWHERE = frozenset(
+    {"avisynth", "concat", "dash", "hls", "imf", "lavfi", "rtsp", "sdp", "vapoursynth", "webm_dash_manifest"}
+)
+"""Kinds of file, by FFmpeg's names, that are lists of other files or of places in a network, whatever their ending."""
+
 
 class Damaged(Exception):
     """A stream broke off: the frames before are good."""
 
 
 def open_container(path: Path) -> InputContainer:
-    """The file, whatever the text in it is encoded as.   Raises: av.FFmpegError, OSError."""
-    return av.open(path, metadata_errors="replace")
+    """The file, whatever the text in it is encoded as; FFmpeg opens no other file and no network on its behalf.
+
+    Raises: av.FFmpegError, OSError.
+    """
+    kinds = ",".join(sorted(av.formats_available - ELSEWHERE))
+    options = {"protocol_whitelist": "file", "format_whitelist": kinds}
+    # An absolute name begins with no protocol.
+    return av.open(str(path.absolute()), options=options, metadata_errors="replace")
 
 
-def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
-    """The file and its first video stream.   Raises: UserError if there is no such file, or no video in it."""
+def open_video(path: Path, limits: Limits) -> tuple[InputContainer, VideoStream]:
+    """The file and its first video stream.
+
+    Raises: UserError if there is no such file, no video in it, or one of larger frames or more of them than allowed.
+    """
     if not path.exists():
         raise UserError(f"{path} does not exist")
     if not path.is_file():
@@ -47,9 +62,21 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
     for stream in container.streams.video:
         # A cover picture is a video stream to FFmpeg; text is one too, drawn on a terminal.
         if not stream.disposition & Disposition.attached_pic and container.format.name != "tty":
+            try:
+                _bound(stream, path, limits)
+            except UserError:
+                container.close()
+                raise
             return container, stream
     container.close()
     raise UserError(f"{path} holds no video")
+
+
+def _bound(stream: VideoStream, path: Path, limits: Limits) -> None:
+    """Raises: UserError if the file announces too much; the decoder refuses what it did not announce."""
+    context = stream.codec_context
+    limits.check_size((context.height, context.width), f"a frame of {path}")
+    context.options = {**context.options, "max_pixels": str(limits.pixels)}
 
 
 def frame_rate(stream: VideoStream) -> Fraction:

@@ -1,31 +1,25 @@
 """Frames into pictures, one PNG file each."""
 
-import secrets
-import shutil
 import struct
 import zlib
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
 
 import av
 from torch import Tensor
 
-from warped_diffusion.errors import UserError, WarpedDiffusionError
+from warped_diffusion.errors import UserError
 from warped_diffusion.video.color import Colors, to_frame
 from warped_diffusion.video.reader import VideoReader
 from warped_diffusion.video.sequence import NUMBER, numbered
-from warped_diffusion.video.writer import reported, require_shape
+from warped_diffusion.video.unfinished import Unfinished, reported
 
 HEADER = 33
 """Bytes of a PNG file before what may be put into it: its signature and its first chunk, IHDR."""
 
 
-class PictureWriter:
-    """PNG pictures in the making, of 8 or 16 bits as the clip that they are made from: a context manager.
-
-    They appear under their names, all of them, when the context ends well; if it ends by an error nothing is left.
+class PictureWriter(Unfinished):
+    """PNG pictures in the making, of 8 or 16 bits as the clip that they are made from.
 
     Args:
         path: a pattern with the frame's number, such as frames/%04d.png, or a folder, made if need be: pictures are
@@ -36,7 +30,7 @@ class PictureWriter:
         overwrite: replace pictures that exist.
         alpha: the frames have an opacity, which is kept.
         comment: how they were made; becomes the comment of each.
-        partial: the folder in which they are while they are unfinished, as for `VideoWriter`.
+        partial: see `Unfinished`.
     Raises: UserError for a name that is no PNG's, one that exists or is the input's, or a folder that is not there.
     """
 
@@ -51,25 +45,19 @@ class PictureWriter:
         comment: str | None = None,
         partial: Path | None = None,
     ) -> None:
-        self.path, self.written, self.keeps_alpha = Path(path), 0, alpha
-        self.size = size or like.size
+        path, self.keeps_alpha = Path(path), alpha
         self._source, self._overwrite, self._comment = like, overwrite, comment
-        pattern = NUMBER.search(self.path.name) is not None and not self.path.is_dir()
-        if pattern and self.path.suffix.lower() != ".png":
-            raise UserError(f"{self.path} should end in .png: pictures are written as PNG")
-        self._folder = self.path.parent if pattern else self.path
-        self._pattern = self.path.name if pattern else None
+        pattern = NUMBER.search(path.name) is not None and not path.is_dir()
+        if pattern and path.suffix.lower() != ".png":
+            raise UserError(f"{path} should end in .png: pictures are written as PNG")
+        self._folder, self._pattern = _place(path, pattern)
         if not self._folder.parent.is_dir() or (pattern and not self._folder.is_dir()):
-            raise UserError(f"{self.path} cannot be written: there is no folder {self._folder}")
-        self._require_free(0)
+            raise UserError(f"{path} cannot be written: there is no folder {self._folder}")
+        self._require_free(path, 0)
         kinds = ("rgba", "rgba64be") if alpha else ("rgb24", "rgb48be")
         self._pixel_format = kinds[like.bits > 8]
         self._colors = Colors(primaries=like.colors.primaries, transfer=like.colors.transfer)
-        beside = f".{self._folder.resolve().name}.{secrets.token_hex(4)}.part"
-        self._partial = partial or self._folder.with_name(beside)
-        self._closed = False
-        with reported(self.path):
-            self._partial.mkdir()
+        super().__init__(path, size or like.size, partial)
 
     @property
     def warning(self) -> str | None:
@@ -82,58 +70,39 @@ class PictureWriter:
 
         Raises: ShapeError, UserError.
         """
-        if self._closed:
-            raise WarpedDiffusionError(f"{self.path} is closed: it takes no more frames")
-        require_shape(frame, self.size, self.path)
-        self._require_free(self.written)
+        self._require_fit(frame)
+        self._require_free(self.path, self.written)
         data = _encoded(frame if self.keeps_alpha else frame[:3], self._pixel_format, self._colors)
         if self._comment is not None:
             data = data[:HEADER] + _text_chunk("Comment", self._comment) + data[HEADER:]
         with reported(self.path):
-            (self._partial / self._name(self.written)).write_bytes(data)
+            (self.partial / self._name(self.written)).write_bytes(data)
         self.written += 1
 
-    def close(self) -> None:
-        """Put the pictures under their names.   Raises: UserError."""
-        if self._closed:
-            return
-        try:
-            if not self.written:
-                raise UserError(f"no frame came for {self.path}: a clip needs at least one")
-            with reported(self.path):
-                self._folder.mkdir(exist_ok=True)
-                for index in range(self.written):
-                    name = self._name(index)
-                    (self._partial / name).replace(self._folder / name)
-        finally:
-            self._discard()
+    def _finish(self, path: Path | None) -> None:
+        folder, pattern = (self._folder, self._pattern) if path is None else _place(path, self._pattern is not None)
+        folder.mkdir(exist_ok=True)
+        for index in range(self.written):
+            (self.partial / self._name(index)).replace(folder / self._name(index, pattern))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._discard()
-
-    def _name(self, index: int) -> str:
-        number = self._source.start + index
-        if self._pattern is not None:
-            return numbered(self._pattern, number)
+    def _name(self, index: int, pattern: str | None = None) -> str:
+        """Of the picture of a frame, counted from the first; `pattern` instead of the writer's own, if it has one."""
+        number, pattern = self._source.start + index, pattern or self._pattern
+        if pattern is not None:
+            return numbered(pattern, number)
         return f"{self._source.files[number].stem}.png" if self._source.files else f"{number:06d}.png"
 
-    def _require_free(self, index: int) -> None:
+    def _require_free(self, path: Path, index: int) -> None:
         place = self._folder / self._name(index)
         if any(place.samefile(file) for file in self._source.files[:1] if place.exists()):
-            raise UserError(f"{self.path} is the input itself: choose another name for the output")
+            raise UserError(f"{path} is the input itself: choose another name for the output")
         if place.exists() and not self._overwrite:
             raise UserError(f"{place} exists: choose another name, or replace it with --overwrite")
 
-    def _discard(self) -> None:
-        self._closed = True
-        with suppress(OSError):
-            shutil.rmtree(self._partial)
+
+def _place(path: Path, several: bool) -> tuple[Path, str | None]:
+    """The folder of pictures, and the pattern of their names, if `path` has one."""
+    return (path.parent, path.name) if several else (path, None)
 
 
 def _encoded(picture: Tensor, pixel_format: str, colors: Colors) -> bytes:

@@ -16,6 +16,7 @@ from warped_diffusion.errors import UserError, WarpedDiffusionError
 from warped_diffusion.video.color import Colors, depth, has_alpha, to_alpha, to_tensor
 from warped_diffusion.video.decoding import Damaged, decode, frame_count, frame_rate, noted_end, open_video
 from warped_diffusion.video.interlacing import deinterlaced
+from warped_diffusion.video.limits import USUAL, Limits
 from warped_diffusion.video.orientation import turned
 from warped_diffusion.video.sequence import decode_pictures, find_pictures, is_sequence, pictures_rate
 from warped_diffusion.video.timeline import Timeline
@@ -34,8 +35,9 @@ class VideoReader:
             dropped, which is exact in every file; what lies beyond the end is left out, as in a slice.
         picture: what to make of each decoded frame, (C, H, W); by default its colours.
         frame_rate: frames a second of pictures, 25 by default; a video has its own.
-    Raises: UserError for a missing file, one that holds no video, or no frame within the range, or a frame rate for
-        a video; later, while frames are read, if their size changes.
+        limits: how large it may be.
+    Raises: UserError for a missing file, one that holds no video, or no frame within the range, or too large a frame,
+        or a frame rate for a video; later, while frames are read, if their size changes or there are too many.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class VideoReader:
         stop: int | None = None,
         picture: Callable[[VideoFrame], Tensor] = to_tensor,
         frame_rate: Fraction | None = None,
+        limits: Limits = USUAL,
     ) -> None:
         self.path, self.start, self.stop, self._picture = Path(path), start or 0, stop, picture
         if self.start < 0 or (stop is not None and stop <= self.start):
             raise UserError(f"the range {start}:{stop} holds no frame: give 0 <= start < stop")
+        self.limits = limits
         self.decoded = 0
         """Frames handed out so far."""
         self.truncated = False
@@ -62,7 +66,7 @@ class VideoReader:
         self._container: InputContainer | None = None
         self._stream: VideoStream | None = None
         if not self.files:
-            self._container, self._stream = open_video(self.path)
+            self._container, self._stream = open_video(self.path, limits)
         try:
             self._learn(frame_rate)
             self._frames = self._read()
@@ -145,7 +149,7 @@ class VideoReader:
     def _decoded(self) -> Iterator[VideoFrame]:
         """All frames of the range, as stored."""
         if self._container is None or self._stream is None:
-            return decode_pictures(self.files, self.start, self.stop)
+            return decode_pictures(self.files, self.start, self.stop, self.limits)
         return islice(deinterlaced(self._noticed(decode(self._container, self._stream))), self.start, self.stop)
 
     def _noticed(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
@@ -172,6 +176,7 @@ class VideoReader:
                 if not self.transparent and (opacity := to_alpha(frame)) is not None:
                     self.transparent = bool((opacity < 1).any())
                 duration = frame.duration * tick if frame.duration else None
+                self.limits.check_frames(self.start + len(self.timeline) + 1, self.path)
                 self.timeline.add(None if time is None else time - self.origin, tick, duration)
                 yield picture
         except Damaged:

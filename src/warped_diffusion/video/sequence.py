@@ -9,6 +9,7 @@ from av import VideoFrame
 
 from warped_diffusion.errors import UserError
 from warped_diffusion.video.decoding import decode, open_video
+from warped_diffusion.video.limits import Limits
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".pbm", ".ppm", ".tga")
 """Files of a folder that are taken, by their ending; others are passed over."""
@@ -53,16 +54,16 @@ def picture_files(folder: Path) -> list[Path]:
 def _files(folder: Path) -> list[Path]:
     """In natural order, without hidden ones."""
     try:
-        files = [file for file in folder.iterdir() if not file.name.startswith(".")]
+        files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from error
     return sorted(files, key=lambda file: [(text, int(n or -1)) for text, n in re.findall(r"(\D*)(\d*)", file.name)])
 
 
-def decode_pictures(files: list[Path], start: int, stop: int | None) -> Iterator[VideoFrame]:
-    """The first picture of each file of the range.   Raises: UserError if one cannot be decoded."""
+def decode_pictures(files: list[Path], start: int, stop: int | None, limits: Limits) -> Iterator[VideoFrame]:
+    """The first picture of each file of the range.   Raises: UserError if one is too large, or cannot be decoded."""
     for file in files[start:stop]:
-        container, stream = open_video(file)
+        container, stream = open_video(file, limits)
         with container:
             frame = next(decode(container, stream), None)
         if frame is None:

@@ -1,23 +1,22 @@
 """Frames into a video file, one at a time."""
 
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Self, cast
+from typing import cast
 
 import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from warped_diffusion.errors import ShapeError, UserError, WarpedDiffusionError
+from warped_diffusion.errors import UserError
 from warped_diffusion.video.color import FULL_RANGE, LIMITED_RANGE, RGB, Colors, has_alpha, to_frame
 from warped_diffusion.video.encoding import VISUALLY_LOSSLESS, Encoding, choose_encoding, file_kind
 from warped_diffusion.video.reader import VideoReader
 from warped_diffusion.video.timeline import Timeline
 from warped_diffusion.video.tracks import Tracks
+from warped_diffusion.video.unfinished import Unfinished, reported
 
 FRAME_DURATION = 1 << 8
 """FFmpeg's AV_CODEC_FLAG_FRAME_DURATION: how long a frame is shown goes through the encoder."""
@@ -33,11 +32,11 @@ MUXING = {
 """Options of FFmpeg's muxers."""
 
 
-class VideoWriter:
-    """A video file in the making: a context manager. Usually H.264, tagged BT.709 or as the clip that it is made from.
+class VideoWriter(Unfinished):
+    """A video file in the making, usually H.264, tagged BT.709 or as the clip that it is made from.
 
-    The file appears under its name, whole, when the context ends well; if it ends by an error nothing is left. Sizes
-    stay exactly as they are: even ones are 4:2:0, which everything plays, odd ones 4:4:4, the only H.264 that has them.
+    Sizes stay exactly as they are: even ones are 4:2:0, which everything plays, odd ones 4:4:4, the only H.264 that has
+    them.
 
     Args:
         path: file to write; .mp4, .m4v, .mov, .mkv, .ts or .webm.
@@ -50,8 +49,7 @@ class VideoWriter:
         codec, quality: see `choose_encoding`.
         alpha: the frames have an opacity, which should be kept; `keeps_alpha` says whether it can be.
         comment: how the clip was made; added to the file's comment.
-        partial: where the file is while it is unfinished, on the same disk as `path`, for those who clean up after a
-            process that was killed; None for a name of its own beside it.
+        partial: see `Unfinished`.
     Raises: UserError if the file exists, is the input or cannot be written, or for a codec or quality that do not go
         with it.
     """
@@ -72,27 +70,26 @@ class VideoWriter:
     ) -> None:
         if (like is None) == (frame_rate is None) or (like is None and size is None):
             raise UserError("a clip to write needs either the clip it is like, or a frame_rate and a size")
-        self.path, self.written = Path(path), 0
-        self.size: tuple[int, int] = size or like.size  # type: ignore[union-attr]
+        path, size = Path(path), size or like.size  # type: ignore[union-attr]
         self._source, self._alpha, self._comment = like, alpha, comment
         self._timeline = Timeline(Fraction(frame_rate)) if like is None else like.timeline  # type: ignore[arg-type]
-        self._kind = file_kind(self.path)
-        require_free(self.path, like, overwrite)
+        self._kind = file_kind(path)
+        require_free(path, like, overwrite)
         self._colors, bits = (Colors(), 8) if like is None else (like.colors, like.bits)
-        self._encoding = choose_encoding(self.path, codec, quality, self.size, bits, alpha)
-        # Beside the target, to be moved there in one step.
-        self._partial = partial or self.path.with_name(f".{self.path.stem}.{secrets.token_hex(4)}.part")
+        self._encoding = choose_encoding(path, codec, quality, size, bits, alpha)
         self._tracks: Tracks | None = None
         self._held: list[Packet] = []
         self._begun: int | None = None
-        self._closed = False
-        with reported(self.path):
-            self._container = av.open(self._partial, "w", format=self._kind, options=MUXING.get(self._kind, {}))
+        super().__init__(path, size, partial)
+        self._file = self.partial / f"clip{path.suffix}"
         try:
-            with reported(self.path):
+            with reported(path):
+                self._container = av.open(self._file, "w", format=self._kind, options=MUXING.get(self._kind, {}))
+                self._open.callback(self._close_file)
                 self._stream = self._add_stream(self._encoding)
                 if like is not None and not like.files:
                     self._tracks = self._carry(like)
+                    self._open.callback(self._tracks.close)
                 self._remark()
                 self._container.start_encoding()
             self.keeps_alpha = alpha and has_alpha(self._stream.codec_context.format)  # type: ignore[arg-type]
@@ -113,9 +110,7 @@ class VideoWriter:
 
         Raises: ShapeError, UserError.
         """
-        if self._closed:  # FFmpeg would crash
-            raise WarpedDiffusionError(f"{self.path} is closed: it takes no more frames")
-        require_shape(frame, self.size, self.path)
+        self._require_fit(frame)
         picture = to_frame(frame if self.keeps_alpha else frame[:3], self._encoding.pixel_format, self._colors)
         picture.pts, picture.time_base = self._timeline[self.written], self._timeline.time_base
         picture.duration = 1  # only the file's end tells how long the last is shown; see `_stretch`
@@ -125,29 +120,11 @@ class VideoWriter:
             self._mux(self._stream.encode(picture))
         self.written += 1
 
-    def close(self) -> None:
-        """Finish the file and put it under its name; if that fails nothing is left.   Raises: UserError."""
-        if self._closed:
-            return
-        try:
-            if not self.written:
-                raise UserError(f"no frame came for {self.path}: a clip needs at least one")
-            with reported(self.path):
-                self._mux(self._stream.encode(None), last=True)
-                self._copy_tracks(self._end())
-                self._container.close()
-                self._partial.replace(self.path)
-        finally:
-            self._discard()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._discard()
+    def _finish(self, path: Path | None) -> None:
+        self._mux(self._stream.encode(None), last=True)
+        self._copy_tracks(self._end() if path is None else self._last())
+        self._container.close()
+        self._file.replace(path or self.path)
 
     def _add_stream(self, encoding: Encoding) -> VideoStream:
         stream = cast(VideoStream, self._container.add_stream(encoding.encoder, rate=self._timeline.frame_rate))
@@ -207,6 +184,10 @@ class VideoWriter:
         """Seconds up to which sound belongs to the frames written; None for all there is."""
         if self._source is not None and self._source.whole:
             return None
+        return self._last()
+
+    def _last(self) -> Fraction:
+        """Seconds at which the last frame written ends."""
         last = self.written - 1
         return (self._timeline[last] + self._timeline.lasts(last)) * self._timeline.time_base
 
@@ -215,15 +196,10 @@ class VideoWriter:
             for packet in self._tracks.until(end):
                 self._container.mux(packet)
 
-    def _discard(self) -> None:
-        """Let go of everything and remove the partial file; after a success there is none."""
-        self._closed = True
-        if self._tracks is not None:
-            self._tracks.close()
-        # Closing writes the end of a file that is to be thrown away: that it cannot is of no interest.
+    def _close_file(self) -> None:
+        # That writes the end of a file, here one that is to be thrown away: that it cannot is of no interest.
         with suppress(av.FFmpegError):
             self._container.close()
-        self._partial.unlink(missing_ok=True)
 
 
 def time_short(packets: list[Packet]) -> None:
@@ -235,21 +211,6 @@ def time_short(packets: list[Packet]) -> None:
     late = max(due - pts for due, pts in zip(sorted(shown), shown, strict=True))
     for packet, due in zip(packets, sorted(shown), strict=True):
         packet.dts = due - late
-
-
-@contextmanager
-def reported(path: Path) -> Iterator[None]:
-    """Failures to write, a full disk or a folder that is read-only, become a UserError that names the file."""
-    try:
-        yield
-    except (av.FFmpegError, OSError) as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def require_shape(frame: Tensor, size: tuple[int, int], path: Path) -> None:
-    """Raises: ShapeError for a frame that is not (3, H, W) or (4, H, W)."""
-    if frame.ndim != 3 or frame.shape[0] not in (3, 4) or tuple(frame.shape[1:]) != size:
-        raise ShapeError(f"{path} takes frames (3, {size[0]}, {size[1]}), got {tuple(frame.shape)}")
 
 
 def require_free(path: Path, source: VideoReader | None, overwrite: bool) -> None:
