@@ -1,7 +1,7 @@
 """Verbs that restore or degrade clips."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,16 +24,13 @@ from warped_diffusion.cli.arguments import (
     rate_value,
     tile_side,
 )
+from warped_diffusion.cli.sharing import sharing
 from warped_diffusion.cli.talk import bar, talk
 from warped_diffusion.cli.verbs import app
+from warped_diffusion.errors import UserError
 
 
-@app.command()
-def restore(
-    input: Annotated[Path, typer.Argument(help="The degraded clip: a video, or a folder or pattern of pictures.")],
-    output: Annotated[
-        Path, typer.Argument(help="The restored clip: a video, a folder, or pictures such as f-%04d.png.")
-    ],
+def asked(
     task: Annotated[
         str | None,
         typer.Option(
@@ -126,18 +123,22 @@ def restore(
         int | None,
         typer.Option(help="Pixels around it in which what is filled in passes into the clip.", show_default="4"),
     ] = None,
-    compare: Annotated[
-        Path | None, typer.Option(help="Also write input | each frame alone | restored, side by side.")
-    ] = None,
     codec: Codec = None,
     quality: Quality = "visually-lossless",
     frame_rate: FrameRate = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Refuse clips and masks with more in a frame, before or after restoring.", show_default="134217728"
+        ),
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(help="Refuse clips of more frames.", show_default="5000000")] = None,
     overwrite: Overwrite = False,
-) -> None:
-    """Restore a degraded clip."""
+) -> dict[str, Any]:
+    """How one clip or many are to be restored, as keywords of `restore_video`."""
     from warped_diffusion.models import PretrainedOptions
     from warped_diffusion.options import Options
-    from warped_diffusion.restore_video import restore_video
+    from warped_diffusion.video import Limits
 
     options = Options(
         task=task,
@@ -164,31 +165,73 @@ def restore(
         decoded_guidance=decoded_guidance,
         pretrained=PretrainedOptions(prompt, negative_prompt, cfg, dtype, offload, allow_pickle, lora),
     )
-    box, border = four_numbers(mask_box, "--mask-box"), four_numbers(pad, "--pad")
+    return {
+        "options": options,
+        "bounds": frame_range(frames),
+        "overwrite": overwrite,
+        "mask": mask,
+        "mask_box": four_numbers(mask_box, "--mask-box"),
+        "track_mask": track_mask,
+        "pad": four_numbers(pad, "--pad"),
+        "codec": codec,
+        "quality": quality_value(quality),
+        "frame_rate": rate_value(frame_rate),
+        "limits": Limits.of(max_pixels, max_frames),
+    }
+
+
+@app.command()
+@sharing(asked)
+def restore(
+    asked: dict[str, Any],
+    input: Annotated[Path, typer.Argument(help="The degraded clip: a video, or a folder or pattern of pictures.")],
+    output: Annotated[
+        Path, typer.Argument(help="The restored clip: a video, a folder, or pictures such as f-%04d.png.")
+    ],
+    compare: Annotated[
+        Path | None, typer.Option(help="Also write input | each frame alone | restored, side by side.")
+    ] = None,
+) -> None:
+    """Restore a degraded clip."""
+    from warped_diffusion.restore_video import restore_video
+
     with bar("restoring") as (begin, advance):
-        result = restore_video(
-            input,
-            output,
-            options,
-            frame_range(frames),
-            compare,
-            overwrite,
-            begin,
-            advance,
-            mask=mask,
-            mask_box=box,
-            track_mask=track_mask,
-            pad=border,
-            codec=codec,
-            quality=quality_value(quality),
-            frame_rate=rate_value(frame_rate),
-        )
+        result = restore_video(input, output, compare=compare, begin=begin, progress=advance, **asked)
     if result.warning:
         talk.print(f"warning: {result.warning}", highlight=False, soft_wrap=True)
     if result.resumed:
         talk.print(f"gone on with after {result.resumed} frames that were finished before", highlight=False)
     talk.print(f"{result.frames} frames in {result.seconds:.1f} s, {result.seconds / result.frames:.2f} s a frame")
     print(output)
+
+
+@app.command()
+@sharing(asked)
+def restore_many(
+    asked: dict[str, Any],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUTS... OUT_FOLDER", help="Clips, or folders of clips, and where the restored go."),
+    ],
+    jobs: Annotated[int, typer.Option(help="Clips that are restored at the same time.")] = 1,
+) -> None:
+    """Restore many clips; what fails is told at the end, and run again, the command does only what is left."""
+    from warped_diffusion.batch import clips_of, exit_code, restore_many, summary
+    from warped_diffusion.processes import Processes
+
+    if len(files) < 2:
+        raise UserError("restore-many takes clips or folders of clips, and then the folder for the restored ones")
+    *inputs, folder = files
+    clips = clips_of(inputs, folder)
+    with bar("restoring") as (begin, advance):
+        begin(len(clips))
+        outcomes = []
+        for outcome in restore_many(clips, folder, asked, Processes(jobs)):
+            outcomes.append(outcome)
+            advance(1)
+            talk.print(outcome.sentence, highlight=False, soft_wrap=True)
+    print(summary(outcomes))
+    raise typer.Exit(exit_code(outcomes))
 
 
 @app.command()
