@@ -158,3 +158,14 @@ def test_known_of_another_size_is_refused():
     scheme.frame(0, here)
     with pytest.raises(ShapeError, match="one value per pixel"):
         scheme.frame(1, here, here, torch.ones(3, 4))
+
+
+@pytest.mark.parametrize("size", [(1, 64), (3, 5), (40, 2)])
+@pytest.mark.parametrize("spectrum", ["white", "squared-exponential"])
+def test_frames_smaller_than_their_margins_begin_new_functions_too(size, spectrum):
+    scheme = make_scheme("gp", channels=3, size=size, spectrum=spectrum, seed=0)
+    here, nothing = identity_map(*size), torch.zeros(size)
+    frames = torch.stack([scheme.frame(0, here), *(scheme.frame(j, here, here, nothing) for j in range(1, 4))])
+    assert frames.shape == (4, 3, *size)
+    assert frames.isfinite().all()
+    assert 0.3 < float(frames.square().mean()) < 2

@@ -98,8 +98,10 @@ class Warped:
         self._fill = standard_normal((*self._key, AROUND, index, FILL), self._fill.shape)
 
     def _plant(self, white: Tensor, index: int) -> None:
-        canvas = standard_normal((*self._key, AROUND, index), (self._channels, self._base.height, self._base.width))
-        canvas[:, : white.shape[-2], : white.shape[-1]] = white
+        height, width = white.shape[-2:]
+        around = max(height, self._base.height), max(width, self._base.width)  # a frame may be less than its margins
+        canvas = standard_normal((*self._key, AROUND, index), (self._channels, *around))
+        canvas[:, :height, :width] = white
         left, _, top, _ = self._margins
         self._base = Lattice(canvas.roll((-top, -left), (-2, -1)), White())
         self._planted = index, white
