@@ -26,6 +26,9 @@ ELSEWHERE = frozenset(
 )
 """Kinds of file, by FFmpeg's names, that are lists of other files or of places in a network, whatever their ending."""
 
+BLOCKS = 2**16
+"""Pixels that the blocks of a small or narrow frame may have beyond twice its own."""
+
 
 class Damaged(Exception):
     """A stream broke off: the frames before are good."""
@@ -73,10 +76,15 @@ def open_video(path: Path, limits: Limits) -> tuple[InputContainer, VideoStream]
 
 
 def _bound(stream: VideoStream, path: Path, limits: Limits) -> None:
-    """Raises: UserError if the file announces too much; the decoder refuses what it did not announce."""
+    """Raises: UserError if the file announces too much, or what no decoder here knows.
+
+    The decoder refuses what was not announced. It counts whole blocks, which lie beyond the frame's edge in part.
+    """
     context = stream.codec_context
+    if context is None:
+        raise UserError(f"{path} holds video of a kind that cannot be decoded")
     limits.check_size((context.height, context.width), f"a frame of {path}")
-    context.options = {**context.options, "max_pixels": str(limits.pixels)}
+    context.options = {**context.options, "max_pixels": str(2 * limits.pixels + BLOCKS)}
 
 
 def frame_rate(stream: VideoStream) -> Fraction:

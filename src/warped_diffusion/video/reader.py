@@ -167,6 +167,7 @@ class VideoReader:
                 picture = self._picture(frame)
                 if shape is None:
                     shape = picture.shape
+                    self.limits.check_size((shape[-2], shape[-1]), f"a frame of {self.path}")
                     self._begin(time, frame)
                 elif picture.shape != shape:
                     raise UserError(
