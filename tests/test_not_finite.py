@@ -46,7 +46,7 @@ def test_the_frames_before_come_out_and_the_error_has_the_number(value, lanes):
 
 
 def test_the_file_keeps_the_frames_before_under_a_name_that_says_so(tmp_path):
-    with VideoWriter(tmp_path / "clip.mkv", frame_rate=Fraction(25), size=(8, 12), crf=0) as writer:
+    with VideoWriter(tmp_path / "clip.mkv", frame_rate=Fraction(25), size=(8, 12), quality="lossless") as writer:
         for frame in frames():
             writer.write(frame)
     options = Options(model=failing(float("nan")), scale=2, steps=2)

@@ -21,6 +21,9 @@ WITHOUT_A_SAY = ("device", "lanes")
 
 HASHED = ("input", "file of mask", "file of model", "file of lora")
 
+ASIDE = ("begin", "compare", "limits", "options", "overwrite", "progress")
+"""Keywords of `restore_video` that are no options, or do not change its result."""
+
 How = dict[str, Any]
 """Options and files that decide what comes out, in JSON's terms."""
 
@@ -46,9 +49,9 @@ def described(keywords: Mapping[str, Any]) -> How:
     """
     options = keywords["options"]
     how = {name: value for name, value in asdict(options).items() if name not in WITHOUT_A_SAY}
-    how |= {name: keywords.get(name) for name in ("bounds", "mask", "mask_box", "track_mask", "pad")}
+    how |= {name: value for name, value in keywords.items() if name not in ASIDE}
     lora = None if options.pretrained is None else options.pretrained.lora
-    files = {"mask": how["mask"], "model": WEIGHTS if options.model in MODELS else options.model, "lora": lora}
+    files = {"mask": keywords.get("mask"), "model": WEIGHTS if options.model in MODELS else options.model, "lora": lora}
     contents = {
         f"file of {name}": fingerprint(file)
         for name, file in files.items()

@@ -1,15 +1,15 @@
 """Clips of a batch, each in a process of its own: what kills one, a decoder or too little memory, spares the others."""
 
+import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import FrameType
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ Work = Callable[[Clip], Outcome]
 class Processes:
     """A `Runner`: so many clips at the same time, each in a new process with its share of the cores.
 
-    On the first interrupt (Ctrl-C) the clips under way are stopped, each in its own way, and told of; no other begins.
+    On the first interrupt (Ctrl-C) the clips under way are interrupted and told of, and no other begins; a second one
+    ends them at once.
 
     Raises: UserError for fewer than one.
     """
@@ -38,6 +39,7 @@ class Processes:
     def __call__(self, work: Work, clips: Sequence[Clip]) -> Iterator[Outcome]:
         waiting = deque(clips)
         running: dict[Connection, tuple[BaseProcess, Clip]] = {}
+        stopping = False
         threads = max(1, torch.get_num_threads() // self.jobs)
         try:
             while waiting or running:
@@ -48,12 +50,15 @@ class Processes:
                     ready = [connection for connection in wait(list(running)) if isinstance(connection, Connection)]
                 except KeyboardInterrupt:
                     waiting.clear()
-                    _stop(running.values())
+                    stopping = True
+                    for process, _ in running.values():
+                        _interrupt(process)
                     continue
                 for connection in ready:
-                    yield _outcome(connection, *running.pop(connection))
+                    yield _outcome(connection, *running.pop(connection), stopping)
         finally:
-            _stop(running.values())
+            for process, _ in running.values():
+                process.terminate()
 
 
 def _start(work: Work, clip: Clip, threads: int) -> tuple[Connection, BaseProcess]:
@@ -69,10 +74,11 @@ def _start(work: Work, clip: Clip, threads: int) -> tuple[Connection, BaseProces
 
 
 def _serve(sender: Connection, work: Work, clip: Clip, threads: int) -> None:
-    """In the new process. A terminal's Ctrl-C reaches all of its processes: this one waits to be told by the first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In the new process, which leaves the group that a terminal's Ctrl-C goes to: the first process tells it."""
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
+        if hasattr(os, "setpgrp"):
+            os.setpgrp()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         torch.set_num_threads(threads)
         outcome = work(clip)
     except KeyboardInterrupt:
@@ -80,12 +86,7 @@ def _serve(sender: Connection, work: Work, clip: Clip, threads: int) -> None:
     sender.send(outcome)
 
 
-def _interrupt(*_: int | FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what it stops has things to put away
-    raise KeyboardInterrupt
-
-
-def _outcome(connection: Connection, process: BaseProcess, clip: Clip) -> Outcome:
+def _outcome(connection: Connection, process: BaseProcess, clip: Clip, stopping: bool) -> Outcome:
     try:
         outcome = connection.recv()
     except EOFError:
@@ -94,14 +95,17 @@ def _outcome(connection: Connection, process: BaseProcess, clip: Clip) -> Outcom
     process.join()
     if isinstance(outcome, Outcome):
         return outcome
-    code = process.exitcode or 0
-    if code == -signal.SIGTERM:  # before it had begun
+    if stopping:  # before it had begun
         return Outcome(clip, "stopped")
+    code = process.exitcode or 0
     with suppress(ValueError):
         return died(clip, f"was ended by {signal.Signals(-code).name}")
     return died(clip, f"ended with exit code {code}")
 
 
-def _stop(running: Iterable[tuple[BaseProcess, Clip]]) -> None:
-    for process, _ in running:
+def _interrupt(process: BaseProcess) -> None:
+    if sys.platform == "win32" or process.pid is None:
         process.terminate()
+        return
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGINT)
