@@ -160,9 +160,11 @@ def _made(name: str, size: tuple[int, int]) -> tuple[str, bytes]:
 
 
 def _write_or_plain(path: Path, size: tuple[int, int]) -> Path:
-    """The file, if its codec takes that size, else one whose codec takes any."""
-    try:
-        return write(path, size, sound=CLIPS[path.name][2] if path.name in CLIPS and size == SIZE else None)
-    except (av.FFmpegError, ValueError):
-        path.unlink(missing_ok=True)
-        return write(path.with_name("alpha.mkv"), size)
+    """The file, if its codec takes that size, else one whose codec takes nearly any, if need be of the usual size."""
+    plain = path.with_name("alpha.mkv")
+    for place, tried in ((path, size), (plain, size)):
+        try:
+            return write(place, tried, sound=CLIPS[place.name][2] if place.name in CLIPS and tried == SIZE else None)
+        except (av.FFmpegError, ValueError):
+            place.unlink(missing_ok=True)
+    return write(plain, SIZE)
