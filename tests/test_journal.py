@@ -166,7 +166,8 @@ def test_left_overs_of_a_killed_run_go_and_a_journal_has_one_user(folder, tmp_pa
     broken_off(folder, target)
     index = tmp_path / "out.mp4.journal" / "journal.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"partial": [str(partial), str(other)[:-5]]}))
-    for file in (partial, other, index.parent / "restored" / "frames-99999999.mkv.part"):
+    partial.mkdir()
+    for file in (partial / "clip.mp4", other, index.parent / "restored" / "frames-99999999.mkv.part"):
         file.write_bytes(b"half")
     journal, settings = Journal(target), json.loads(index.read_text())["settings"]
     journal.open(settings)

@@ -9,10 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warped_diffusion.errors import UserError, WarpedDiffusionError
-from warped_diffusion.finished import How, described, fingerprint, is_finished, mark
+from warped_diffusion.errors import Stopped, UserError, WarpedDiffusionError
+from warped_diffusion.fingerprints import ROUNDING, Settings, content, described
+from warped_diffusion.finished import is_finished, mark
+from warped_diffusion.masked_video import MaskSource
+from warped_diffusion.options import settled
 from warped_diffusion.restore_video import restore_video
-from warped_diffusion.video.encoding import KINDS
+from warped_diffusion.video.encoding import KINDS, VISUALLY_LOSSLESS
 
 CLIPS = (
     *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"),
@@ -63,8 +66,12 @@ for another process or machine; a worker that dies is for it to make an outcome 
 
 
 def in_turn(work: Callable[[Clip], Outcome], clips: Sequence[Clip]) -> Iterator[Outcome]:
-    """The runner that does one after the other, in this process."""
-    return map(work, clips)
+    """The runner that does one after the other, in this process, until one is stopped."""
+    for clip in clips:
+        outcome = work(clip)
+        yield outcome
+        if outcome.state == "stopped":
+            return
 
 
 def clips_of(inputs: Iterable[Path], folder: Path) -> list[Clip]:
@@ -104,14 +111,14 @@ def restore_many(
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from error
     with log:
-        for outcome in run(partial(restore_clip, keywords=keywords, how=described(keywords)), clips):
+        for outcome in run(partial(restore_clip, keywords=keywords, how=_how(keywords)), clips):
             told = asdict(outcome) | {"clip": str(outcome.clip.source), "output": str(outcome.clip.target)}
             log.write(json.dumps({"time": time.strftime("%FT%T%z"), **told}) + "\n")
             log.flush()
             yield outcome
 
 
-def restore_clip(clip: Clip, keywords: Mapping[str, Any], how: How) -> Outcome:
+def restore_clip(clip: Clip, keywords: Mapping[str, Any], how: Settings) -> Outcome:
     """Restore one clip, unless it is finished; whatever happens becomes an outcome."""
     started = time.perf_counter()
 
@@ -119,7 +126,7 @@ def restore_clip(clip: Clip, keywords: Mapping[str, Any], how: How) -> Outcome:
         return Outcome(clip, state, frames, round(time.perf_counter() - started, 2), note, details)
 
     try:
-        how = {**how, "input": fingerprint(clip.source)}
+        how = {**how, "input": content(clip.source)}
         if is_finished(clip.target, how, keywords.get("overwrite", False)):
             return outcome("finished before")
         result = restore_video(clip.source, clip.target, **keywords)
@@ -127,6 +134,8 @@ def restore_clip(clip: Clip, keywords: Mapping[str, Any], how: How) -> Outcome:
         return outcome("restored", result.warning or "", result.frames)
     except UserError as error:
         return outcome("refused", str(error))
+    except Stopped as stop:
+        return outcome("stopped", str(stop))
     except KeyboardInterrupt:
         return outcome("stopped")
     except WarpedDiffusionError as error:
@@ -154,6 +163,17 @@ def summary(outcomes: Iterable[Outcome]) -> str:
         frames = outcome.frames or ""
         lines.append(f"| {outcome.clip.source.name} | {outcome.state} | {frames} | {outcome.seconds:.1f} | {note} |")
     return "\n".join(lines)
+
+
+def _how(keywords: Mapping[str, Any]) -> Settings:
+    """All that restored clips depend on, but for the input, and for what changes them by rounding at most."""
+    tracked = keywords.get("track_mask", False)
+    masks = MaskSource(keywords.get("mask"), keywords.get("mask_box"), tracked, keywords.get("pad"))
+    how = described(settled(keywords["options"]), keywords.get("bounds", (None, None)), masks)
+    rate = keywords.get("frame_rate")
+    how |= {"codec": keywords.get("codec"), "quality": keywords.get("quality", VISUALLY_LOSSLESS)}
+    how |= {"frame-rate": None if rate is None else str(rate)}
+    return {name: value for name, value in how.items() if name not in ROUNDING}
 
 
 def _files(given: Path) -> list[Path]:

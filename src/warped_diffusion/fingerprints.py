@@ -1,6 +1,8 @@
-"""What a journal must find again when its run goes on: the options, and the files that they name."""
+"""What a result depends on: options, and the files that they name by what is in them.
 
-import hashlib
+The journal of a clip goes on only with the same; `restore-many` passes over a clip that was made with the same.
+"""
+
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -10,73 +12,76 @@ from typing import Any
 
 import torch
 
+from warped_diffusion.digests import digest
+from warped_diffusion.errors import UserError
 from warped_diffusion.masked_video import ALPHA, Bounds, MaskSource
+from warped_diffusion.models import PretrainedOptions, fingerprint
 from warped_diffusion.options import Options, choose_device
 
-BLOCKS, BLOCK = 64, 2**16
-"""So many pieces, spread over a file, of so many bytes tell it from others: a long clip is not read twice."""
+Settings = dict[str, Any]
+"""By the options' names, in JSON's terms."""
+
+ROUNDING = ("device", "lanes", "warped-diffusion", "torch")
+"""What changes frames by rounding at most: the journal's are the same to the last bit, and it wants these as well."""
 
 
-def fingerprint(path: Path) -> str:
-    """Of a file by its size and pieces of it, of a folder by those of its files and their names."""
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(str(file.relative_to(path)).encode() + b"\0")
-            _add(file, digest)
-    return digest.hexdigest()
+def settings(source: Path, options: Options, bounds: Bounds, masks: MaskSource) -> Settings:
+    """All that a clip's frames depend on.   Raises: UserError for a file that cannot be read."""
+    return {"input": content(source)} | described(options, bounds, masks)
 
 
-def settings(source: Path, options: Options, bounds: Bounds, masks: MaskSource) -> dict[str, Any]:
-    """All that the frames depend on, as JSON holds it; what only the encoding depends on is left out."""
-    chosen = {name: getattr(options, name) for name in options.__dataclass_fields__}
+def described(options: Options, bounds: Bounds, masks: MaskSource) -> Settings:
+    """The same but for the input: what clips have in common that are restored alike.
+
+    Args:
+        options: settled.
+    """
+    chosen: Settings = {name: getattr(options, name) for name in options.__dataclass_fields__ if name != "pretrained"}
+    chosen |= vars(options.pretrained or PretrainedOptions())
     chosen |= {"device": str(choose_device(options.device)), "range": bounds, "mask_box": masks.box}
     chosen |= {"track_mask": masks.track, "pad": masks.pad}
-    chosen["mask"] = masks.mask if masks.mask == ALPHA else _content(masks.mask)
-    chosen["model"] = _content(options.model)
+    chosen["mask"] = masks.mask if masks.mask == ALPHA else content(masks.mask)
+    chosen["lora"] = content(chosen["lora"])
+    try:
+        known = fingerprint(options.model, str(options.task))
+    except OSError as error:
+        raise UserError(f"{options.model} cannot be read: {error.strerror}") from error
+    # A hub's model is told by its name: before it is downloaded nothing else is known of it.
+    chosen["model"] = known if known and known.startswith("sha256 ") else options.model
     made_with = {"warped-diffusion": version("warped-diffusion"), "torch": torch.__version__}
-    return {"input": fingerprint(source)} | {name: _plain(value) for name, value in (chosen | made_with).items()}
+    return {name.replace("_", "-"): _plain(value) for name, value in (chosen | made_with).items()}
 
 
-def differences(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is not as it was, in words."""
-    both = [name for name in {**begun, **now} if begun.get(name) != now.get(name)]
-    return [_told(name, begun.get(name), now.get(name)) for name in both]
+def differences(before: Settings, now: Settings) -> str:
+    """What is not as it was, in words; empty for nothing."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(_told(name, before.get(name), now.get(name)) for name in names)
+
+
+def content(given: object) -> object:
+    """A file or folder by what it holds, anything else by itself.   Raises: UserError for one that cannot be read."""
+    if not isinstance(given, str | Path) or not Path(given).exists():
+        return given
+    try:
+        return digest(Path(given))
+    except OSError as error:
+        raise UserError(f"{given} cannot be read: {error.strerror}") from error
 
 
 def _told(name: str, before: object, after: object) -> str:
-    if name == "input":
-        return "another input"
-    return f"{name.replace('_', '-')} {json.dumps(before)}, not {json.dumps(after)}"
-
-
-def _content(given: object) -> object:
-    """A file or folder by what it holds, a name by itself, an object by its class."""
-    if isinstance(given, str | Path) and Path(given).exists():
-        return fingerprint(Path(given))
-    return given
+    if any(isinstance(value, str) and value.startswith("sha256 ") for value in (before, after)):
+        return f"another {name}"
+    return f"{name} {json.dumps(before)}, not {json.dumps(after)}"
 
 
 def _plain(value: object) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):
-        return _plain(_content(str(value)))
+        return str(value)
     if isinstance(value, Sequence | frozenset):
         return [_plain(one) for one in value]
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if is_dataclass(value) and not isinstance(value, type):
         return {"of": name} | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return name
-
-
-def _add(path: Path, digest: "hashlib._Hash") -> None:
-    size = path.stat().st_size
-    digest.update(size.to_bytes(8, "big"))
-    with path.open("rb") as file:
-        if size <= BLOCKS * BLOCK:
-            digest.update(file.read())
-            return
-        for block in range(BLOCKS):
-            file.seek(block * (size - BLOCK) // (BLOCKS - 1))
-            digest.update(file.read(BLOCK))

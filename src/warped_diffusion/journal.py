@@ -62,10 +62,10 @@ class Journal:
             self._lock = _locked(self.folder)
             self._kept = _read_json(kept) if kept.exists() else {}
         begun = self._kept.get("settings", settings)
-        changed = differences(begun, settings) if self._kept.get("format", FORMAT) == FORMAT else ["another format"]
+        changed = differences(begun, settings) if self._kept.get("format", FORMAT) == FORMAT else "another format"
         if changed:
             raise UserError(
-                f"{self.folder} was begun otherwise: {'; '.join(changed)}. Give the same to go on, or delete that "
+                f"{self.folder} was begun otherwise: {changed}. Give the same to go on, or delete that "
                 "folder to begin anew"
             )
         for name in self._kept.get("partial", []):

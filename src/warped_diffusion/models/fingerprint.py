@@ -1,11 +1,9 @@
 """What tells one model from another: a digest of its weights."""
 
-import hashlib
 from pathlib import Path
 
+from warped_diffusion.digests import digest
 from warped_diffusion.models.model import BY_PRIOR, MODELS, WEIGHTS, is_checkpoint
-
-BLOCK = 2**20
 
 
 def fingerprint(model: object, task: str) -> str | None:
@@ -13,35 +11,18 @@ def fingerprint(model: object, task: str) -> str | None:
 
     None if there is neither, as of a denoiser that is given as an object.
 
-    A folder's is the digest of the names and digests of all its files, in the order of their names. It reads all the
-    weights.
+    It reads all the weights; see `digest`.
     """
     if not isinstance(model, str | Path):
         return None
     if model in MODELS:
         prior = task in BY_PRIOR or model == "embedded-prior"
-        return _file(WEIGHTS / f"{'super-resolution' if prior else task}.safetensors")
+        weights = WEIGHTS / f"{'super-resolution' if prior else task}.safetensors"
+        return digest(weights) if weights.is_file() else None
     path = Path(model)
-    if path.is_file():
-        return _file(path)
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(place for place in path.rglob("*") if place.is_file()):
-            digest.update(f"{file.relative_to(path).as_posix()} {_digest(file)}\n".encode())
-        return f"sha256 {digest.hexdigest()}"
+    if path.exists():
+        return digest(path)
     return _revision(str(model)) if is_checkpoint(model) else None
-
-
-def _file(path: Path) -> str | None:
-    return f"sha256 {_digest(path)}" if path.is_file() else None
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _revision(name: str) -> str | None:
