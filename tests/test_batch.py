@@ -22,10 +22,10 @@ from warped_diffusion.restore_video import restore_video
 from warped_diffusion.video import VideoReader, VideoWriter
 
 
-def write_clip(path: Path, seed: int = 0) -> None:
+def write_clip(path: Path, seed: int = 0, count: int = 2) -> None:
     torch.manual_seed(seed)
     with VideoWriter(path, frame_rate=Fraction(25), size=(12, 16), overwrite=True) as writer:
-        for _ in range(2):
+        for _ in range(count):
             writer.write(torch.rand(3, 12, 16))
 
 
@@ -178,3 +178,27 @@ def test_an_interrupt_stops_what_runs_and_begins_nothing_more():
 def test_fewer_than_one_job_is_refused():
     with pytest.raises(UserError, match="from 1 up"):
         Processes(0)
+
+
+def test_a_clip_that_was_stopped_goes_on_where_it_was(folder):
+    """Ctrl-C after twelve frames: no other clip begins, and the next call does what is left."""
+    out = folder / "out"
+    write_clip(folder / "clips" / "a.mp4", count=24)
+    (folder / "clips" / "c.avi").unlink()
+    clips = clips_of([folder / "clips"], out)
+    asked, seen, went_on = options_of(folder, lanes=1), [], []
+
+    def progress(count):
+        seen.append(count)
+        if len(seen) == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    (stopped,) = restore_many(clips, out, asked | {"progress": progress})
+    assert stopped.state == "stopped"
+    assert "12 frames are finished" in stopped.note
+    assert exit_code([stopped]) == 130
+    assert set(states(restore_many(clips, out, asked | {"progress": went_on.append})).values()) == {"restored"}
+    assert went_on[0] == 12  # what had been done
+    restore_video(folder / "clips" / "a.mp4", folder / "alone.mp4", **asked)
+    assert (folder / "alone.mp4").read_bytes() == (out / "a.mp4").read_bytes()
+    assert {path.name for path in out.iterdir()} == {"a.mp4", "b.mkv", ".restored", batch.LOG}

@@ -1,5 +1,7 @@
 """A model that gives something else than numbers: the clip stops in a sentence, and the frames before it are kept."""
 
+import os
+import signal
 from fractions import Fraction
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from tests.models.tiny import tiny_denoiser
 from tests.test_cli import frames_of, run
-from warped_diffusion.errors import NotFiniteError
+from warped_diffusion.errors import NotFiniteError, Stopped
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.options import Options
 from warped_diffusion.restore import restore_stream
@@ -72,3 +74,24 @@ def test_on_the_command_line_it_is_one_sentence(monkeypatch, tmp_path, capsys):
     assert "frame 0 holds values that are not finite" in told
     assert "Traceback" not in told
     assert set(tmp_path.iterdir()) == before  # there was nothing to keep
+
+
+def test_after_a_break_the_number_counts_from_the_first_frame_as_well(tmp_path):
+    """Broken off after two frames, with one lane, and gone on with: frame 4 it is, and all four before it are kept."""
+    with VideoWriter(tmp_path / "clip.mkv", frame_rate=Fraction(25), size=(8, 12), quality="lossless") as writer:
+        for frame in frames():
+            writer.write(frame)
+    options, seen = Options(model=failing(float("nan")), scale=2, steps=9, lanes=1), []
+
+    def progress(count):
+        seen.append(count)
+        if len(seen) == 25:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped, match="2 frames"):
+        restore_video(tmp_path / "clip.mkv", tmp_path / "out.mp4", options, progress=progress)
+    with pytest.raises(NotFiniteError, match=f"frame {BAD} .*first-4-frames.mp4 has"):
+        restore_video(tmp_path / "clip.mkv", tmp_path / "out.mp4", options)
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mkv", "out.first-4-frames.mp4"}
+    restore_video(tmp_path / "clip.mkv", tmp_path / "good.mp4", options, bounds=(0, BAD))
+    assert torch.equal(frames_of(tmp_path / "out.first-4-frames.mp4"), frames_of(tmp_path / "good.mp4"))

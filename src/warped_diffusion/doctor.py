@@ -1,6 +1,5 @@
 """What is installed here, what is missing and how to get it, and whether the embedded weights are whole."""
 
-import hashlib
 import importlib.util
 import os
 import platform
@@ -13,6 +12,7 @@ from pathlib import Path
 import av
 import torch
 
+from warped_diffusion.digests import digest
 from warped_diffusion.models.model import WEIGHTS
 from warped_diffusion.models.precision import best_dtype
 
@@ -176,8 +176,7 @@ def embedded_weights(folder: Path = WEIGHTS) -> Iterator[Finding]:
         if not path.is_file():
             yield Finding(f"weights {path.stem}", "broken", f"{path} is not there: {cure}")
             continue
-        with path.open("rb") as file:
-            whole = hashlib.file_digest(file, "sha256").hexdigest() == expected
+        whole = digest(path) == f"sha256 {expected}"
         told = f"{path.stat().st_size / 1e6:.1f} MB, whole" if whole else f"{path} is damaged: {cure}"
         yield Finding(f"weights {path.stem}", "ok" if whole else "broken", told)
 
