@@ -205,3 +205,17 @@ def test_frames_are_kept_exactly(tmp_path, dtype):
     for given, kept in zip(levels, read_lossless(tmp_path / "frames.mkv"), strict=True):
         assert np.array_equal(kept, given)
         assert np.array_equal(to_levels(from_levels(given), np.dtype(dtype)), given)
+
+
+def test_pictures_are_gone_on_with_and_appear_all_at_once(folder, tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    restore(folder, tmp_path / "first" / "%03d.png")
+    broken_off(folder, tmp_path / "second" / "%03d.png", 60)
+    assert [path.name for path in (tmp_path / "second").iterdir()] == ["%03d.png.journal"]
+    assert restore(folder, tmp_path / "second" / "%03d.png").resumed > 0
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("first", "second")
+    )
+    assert len(first) == COUNT
+    assert first == second

@@ -16,7 +16,7 @@ from warped_diffusion.errors import UserError
 from warped_diffusion.models import embedded
 from warped_diffusion.options import Options
 from warped_diffusion.restore_video import restore_video
-from warped_diffusion.video import Limits, MaskFile, VideoReader, VideoWriter
+from warped_diffusion.video import Limits, MaskFile, VideoReader, VideoWriter, write_picture
 
 SOURCES = sorted(Path(warped_diffusion.__file__).parent.rglob("*.py"))
 
@@ -130,3 +130,14 @@ def test_a_model_file_may_be_any_size_but_is_not_trusted_beyond_its_header(clip,
     (tmp_path / "bad.safetensors").write_bytes(data)
     with pytest.raises(UserError):
         embedded.load(tmp_path / "bad.safetensors")
+
+
+def test_pictures_are_bounded_as_clips_are(tmp_path):
+    for number in range(2):
+        write_picture(tmp_path / f"{number}.png", torch.rand(3, 12, 16))
+    with VideoReader(tmp_path, limits=Limits(pixels=16 * 12)) as reader:
+        assert len(list(reader)) == 2
+    with pytest.raises(UserError, match=r"16x12, 192 pixels, and 191 are allowed"):
+        VideoReader(tmp_path, limits=Limits(pixels=16 * 12 - 1))
+    with pytest.raises(UserError, match="more than 1 frames"), VideoReader(tmp_path, limits=Limits(frames=1)) as reader:
+        list(reader)
