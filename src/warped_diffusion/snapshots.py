@@ -14,7 +14,7 @@ TENSOR = "tensor"
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
-    """Write a state.   Raises: OSError, SafetensorError if it cannot be written."""
+    """Write a state.   Raises: OSError if it cannot be written."""
     tensors: dict[str, Tensor] = {}
     seen: dict[tuple[object, ...], str] = {}
 
@@ -25,7 +25,11 @@ def write_state(state: dict[str, Any], path: Path) -> None:
             return {name: plain(one) for name, one in value.items()}
         return [plain(one) for one in value] if isinstance(value, list | tuple) else value
 
-    save_file(tensors, path, metadata={"state": json.dumps(plain(state))})
+    told = json.dumps(plain(state))
+    try:
+        save_file(tensors, path, metadata={"state": told})
+    except SafetensorError as error:  # a full disk, which harms nothing that is kept
+        raise OSError(str(error)) from error
 
 
 def read_state(path: Path) -> dict[str, Any]:
