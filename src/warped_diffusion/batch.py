@@ -15,6 +15,7 @@ from warped_diffusion.finished import is_finished, mark
 from warped_diffusion.masked_video import MaskSource
 from warped_diffusion.options import settled
 from warped_diffusion.restore_video import restore_video
+from warped_diffusion.storage import append, at_hand, place
 from warped_diffusion.video.encoding import KINDS, VISUALLY_LOSSLESS
 
 CLIPS = (
@@ -88,7 +89,7 @@ def clips_of(inputs: Iterable[Path], folder: Path) -> list[Clip]:
         other = sources.setdefault(target, source)
         if other.absolute() != source.absolute():
             raise UserError(f"{other} and {source} would both be restored to {target}: give them in two calls")
-        if target.exists() and target.samefile(source):
+        if target.exists() and _same(target, source):
             raise UserError(f"{target} is an input itself: give another folder for the restored clips")
     return [Clip(source, target) for target, source in sources.items()]
 
@@ -104,18 +105,12 @@ def restore_many(
         run: what does the work.
     Raises: UserError before the first clip, for what concerns all of them.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        log = (folder / LOG).open("a")
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from error
-    with log:
-        for outcome in run(partial(restore_clip, keywords=keywords, how=_how(keywords)), clips):
-            told = asdict(outcome) | {"clip": str(outcome.clip.source), "output": str(outcome.clip.target)}
-            log.write(json.dumps({"time": time.strftime("%FT%T%z"), **told}) + "\n")
-            log.flush()
-            yield outcome
+    folder = place(folder) if isinstance(folder, str) else folder
+    append(folder / LOG, "")
+    for outcome in run(partial(restore_clip, keywords=keywords, how=_how(keywords)), clips):
+        told = asdict(outcome) | {"clip": str(outcome.clip.source), "output": str(outcome.clip.target)}
+        append(folder / LOG, json.dumps({"time": time.strftime("%FT%T%z"), **told}) + "\n")
+        yield outcome
 
 
 def restore_clip(clip: Clip, keywords: Mapping[str, Any], how: Settings) -> Outcome:
@@ -129,7 +124,8 @@ def restore_clip(clip: Clip, keywords: Mapping[str, Any], how: Settings) -> Outc
         how = {**how, "input": content(clip.source)}
         if is_finished(clip.target, how, keywords.get("overwrite", False)):
             return outcome("finished before")
-        result = restore_video(clip.source, clip.target, **keywords)
+        with at_hand(clip.source, clip.target) as (source, target, kept):
+            result = restore_video(source, target, kept=kept, **keywords)
         mark(clip.target, how)
         return outcome("restored", result.warning or "", result.frames)
     except UserError as error:
@@ -187,4 +183,10 @@ def _files(given: Path) -> list[Path]:
         raise UserError(f"{given} cannot be read: {error.strerror}") from error
     if not found:
         raise UserError(f"the folder {given} holds no clip: give one with files that end in {', '.join(CLIPS)}")
-    return sorted(found)
+    return sorted(found, key=str)
+
+
+def _same(one: Path, other: Path) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.samefile(other)
+    return str(one) == str(other)

@@ -18,6 +18,8 @@ def digest(path: Path) -> str:
 
 
 def _of_file(path: Path) -> str:
+    if not isinstance(path, Path):  # at a URL, where a change need not change the time
+        return _read.__wrapped__(path)
     known = path.stat()
     return _read(path.absolute(), known.st_ino, known.st_size, known.st_mtime_ns)
 

@@ -17,6 +17,7 @@ from warped_diffusion.errors import UserError
 from warped_diffusion.masked_video import ALPHA, Bounds, MaskSource
 from warped_diffusion.models import PretrainedOptions, fingerprint
 from warped_diffusion.options import Options, choose_device
+from warped_diffusion.storage import is_remote
 
 Settings = dict[str, Any]
 """By the options' names, in JSON's terms."""
@@ -58,12 +59,13 @@ def differences(before: Settings, now: Settings) -> str:
     return "; ".join(_told(name, before.get(name), now.get(name)) for name in names)
 
 
-def content(given: object) -> object:
+def content(given: Any) -> object:
     """A file or folder by what it holds, anything else by itself.   Raises: UserError for one that cannot be read."""
-    if not isinstance(given, str | Path) or not Path(given).exists():
+    file = Path(given) if isinstance(given, str) else given
+    if not (isinstance(file, Path) or is_remote(file)) or not file.exists():
         return given
     try:
-        return digest(Path(given))
+        return digest(file)
     except OSError as error:
         raise UserError(f"{given} cannot be read: {error.strerror}") from error
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from warped_diffusion.errors import UserError
 from warped_diffusion.fingerprints import Settings, differences
+from warped_diffusion.storage import write_whole
 
 FOLDER = ".restored"
 
@@ -29,15 +30,8 @@ def is_finished(target: Path, how: Settings, overwrite: bool = False) -> bool:
 
 def mark(target: Path, how: Settings) -> None:
     """Note that the target is finished.   Raises: UserError if that cannot be written."""
-    place = _place(target)
     note = {"bytes": target.stat().st_size, "how": how}
-    try:
-        place.parent.mkdir(exist_ok=True)
-        partial = place.with_suffix(".part")
-        partial.write_text(json.dumps(note, indent=1))
-        partial.replace(place)
-    except OSError as error:
-        raise UserError(f"{place} cannot be written: {error.strerror}") from error
+    write_whole(_place(target), json.dumps(note, indent=1))
 
 
 def _place(target: Path) -> Path:

@@ -41,10 +41,12 @@ class Journal:
 
     Args:
         target: the output, beside which the folder lies.
+        kept: told of the folder whenever something new is safely in it.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, kept: Callable[[Path], None] = lambda _: None) -> None:
         self.folder = target.with_name(f"{target.name}.journal")
+        self._tell = kept
         self._lock: IO[str] | None = None
         self._kept: dict[str, Any] = {}
         self._opened = self._forgotten = False
@@ -76,7 +78,7 @@ class Journal:
 
     def track(self, name: str, bits: int = 8) -> "Track":
         """What is kept of one pass over the clip, whose frames are to be exact to so many bits."""
-        return Track(self.folder / name, bits)
+        return Track(self.folder / name, bits, lambda: self._tell(self.folder))
 
     def partial(self, path: Path) -> Path:
         """The folder in which to make what will be `path`: if the run is killed it is removed when that goes on."""
@@ -115,11 +117,12 @@ class Track:
     Args:
         folder: its own.
         bits: of a sample of its frames, 8 or 16.
+        kept: called whenever something new is safely in it.
     Raises: UserError, here and in all it does, for a folder that cannot be read or written, or is damaged.
     """
 
-    def __init__(self, folder: Path, bits: int = 8) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, bits: int = 8, kept: Callable[[], None] = lambda: None) -> None:
+        self.folder, self._tell = folder, kept
         self.dtype: np.dtype[Any] = LEVELS[bits]
         self._index: dict[str, Any] = {"segments": [], "frames": 0, "state": None, "done": False}
         with _reported(folder):
@@ -171,6 +174,7 @@ class Track:
             if self._index["state"] is not None:
                 (self.folder / self._index["state"]).unlink(missing_ok=True)
         self._index = index
+        self._tell()
 
     def run(self, run: Run | None, stop: Callable[[], bool] = lambda: False) -> Iterator[Tensor]:
         """The frames of the whole clip: those that are here, then those of a run that goes on after them, as it goes.

@@ -71,6 +71,7 @@ def restore_video(
     quality: str | float = VISUALLY_LOSSLESS,
     frame_rate: Fraction | None = None,
     limits: Limits = USUAL,
+    kept: Callable[[Path], None] = lambda _: None,
     **keywords: object,
 ) -> Result:
     """Restore a video file or a sequence of pictures; frame rate, frame count and sound stay as they are.
@@ -91,6 +92,7 @@ def restore_video(
         codec, quality: how the target is encoded; see `choose_encoding`.
         frame_rate: frames a second of a sequence of pictures, 25 by default.
         limits: how large the clip may be, before and after restoring.
+        kept: told of the journal's folder whenever something new is safely in it.
     Raises: UserError for a file or an option that cannot be used, or one that is not as when the clip was begun;
         Stopped after Ctrl-C. Nothing half-written is left behind but the journal, where there is any to go on with.
         NotFiniteError where a model fails in a frame: those before it are kept beside the target, under TARGET's name
@@ -110,7 +112,7 @@ def restore_video(
         further = {"range": _range(bounds), "mask": mask, "mask_box": mask_box, "track_mask": track_mask, "pad": pad}
         how = {"codec": codec, "quality": quality, "comment": describe(named, **further)}
         how |= {"alpha": reader.has_alpha and mask != ALPHA, "overwrite": overwrite}
-        journal = stack.enter_context(Journal(Path(target)))
+        journal = stack.enter_context(Journal(Path(target), kept))
         journal.open(settings(Path(source), options, bounds, masks))
         writer = open_output(target, reader, size, partial=journal.partial(Path(target)), **how)  # type: ignore[arg-type]
         stack.enter_context(writer)

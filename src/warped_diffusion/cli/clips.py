@@ -210,23 +210,38 @@ def restore(
 def restore_many(
     asked: dict[str, Any],
     files: Annotated[
-        list[Path],
-        typer.Argument(metavar="INPUTS... OUT_FOLDER", help="Clips, or folders of clips, and where the restored go."),
+        list[str],
+        typer.Argument(
+            metavar="INPUTS... OUT_FOLDER",
+            help="Clips, or folders of clips, and where the restored go: paths, or URLs such as s3://...",
+        ),
     ],
-    jobs: Annotated[int, typer.Option(help="Clips that are restored at the same time.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Clips that are restored at the same time, on each machine.", show_default="1, or one a GPU"),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|auto|ray://HOST:PORT", help="Restore on a Ray cluster: workers of this machine, or of many."
+        ),
+    ] = None,
 ) -> None:
     """Restore many clips; what fails is told at the end, and run again, the command does only what is left."""
     from warped_diffusion.batch import clips_of, exit_code, restore_many, summary
+    from warped_diffusion.cluster import Cluster
     from warped_diffusion.processes import Processes
+    from warped_diffusion.storage import place
 
     if len(files) < 2:
         raise UserError("restore-many takes clips or folders of clips, and then the folder for the restored ones")
-    *inputs, folder = files
+    *inputs, folder = map(place, files)
     clips = clips_of(inputs, folder)
+    runner = Processes(jobs or 1) if cluster is None else Cluster(cluster, jobs)
     with bar("restoring") as (begin, advance):
         begin(len(clips))
         outcomes = []
-        for outcome in restore_many(clips, folder, asked, Processes(jobs)):
+        for outcome in restore_many(clips, folder, asked, runner):
             outcomes.append(outcome)
             advance(1)
             talk.print(outcome.sentence, highlight=False, soft_wrap=True)

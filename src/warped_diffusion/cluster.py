@@ -1,0 +1,114 @@
+"""Clips of a batch as tasks of a Ray cluster: over machines, or over workers of this one.
+
+What a worker leaves undone when it is lost, another takes up, from the clip's journal.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from warped_diffusion.batch import Clip, Outcome, died
+from warped_diffusion.errors import UserError
+
+Work = Callable[[Clip], Outcome]
+
+LOCAL = "local"
+"""The address that stands for workers of this machine, begun for the batch and ended with it."""
+
+RETRIES = 3
+"""So many times a clip is begun again whose worker was lost."""
+
+OBJECTS = 100 * 2**20
+"""Bytes that Ray sets aside for what tasks return: a sentence for each clip."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A `Runner`: clips wait for a machine that is free, and one whose worker is lost goes to another.
+
+    Files must be at the same place for all machines: in a folder that they share, or at a URL. On the first interrupt
+    (Ctrl-C) the clips under way are interrupted and told of, and no other begins; a second one leaves them.
+
+    Args:
+        address: `LOCAL`; `auto`, the cluster that this machine belongs to; or ray://HOST:PORT.
+        jobs: clips at the same time on each machine, which divide its GPUs and cores; None for one on each GPU, or one
+            where there is none.
+    Raises: UserError for fewer than one, without the library, and if the cluster cannot be reached.
+    """
+
+    address: str = LOCAL
+    jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise UserError(f"jobs is a whole number from 1 up, got {self.jobs}")
+
+    def __call__(self, work: Work, clips: Sequence[Clip]) -> Iterator[Outcome]:
+        with _connected(self.address) as ray:
+            share, threads = self._share([node["Resources"] for node in ray.nodes() if node["Alive"]])
+            task = ray.remote(_serve).options(max_retries=RETRIES, **share)
+            waiting = {task.remote(work, clip, threads): clip for clip in clips}
+            stopping = False
+            while waiting:
+                try:
+                    (ready,), _ = ray.wait(list(waiting), num_returns=1)
+                except KeyboardInterrupt:
+                    if stopping:
+                        raise
+                    stopping = True
+                    for reference in waiting:
+                        ray.cancel(reference)
+                    continue
+                yield _outcome(ray, ready, waiting.pop(ready))
+
+    def _share(self, nodes: Sequence[dict[str, float]]) -> tuple[dict[str, float], int]:
+        """What a clip takes of a machine, as Ray counts it, and the threads that are its part."""
+        gpus = min(node.get("GPU", 0.0) for node in nodes)
+        cores = min(node.get("CPU", 1.0) for node in nodes)
+        jobs = self.jobs or max(1, int(gpus))
+        mine = cores / jobs
+        return {"num_cpus": int(mine) if mine >= 1 else mine, "num_gpus": gpus / jobs}, max(1, int(mine))
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """The library, in touch with a cluster until the context ends."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError('a cluster needs Ray, which is missing: pip install "warped-diffusion[cluster]"') from error
+    here = {"include_dashboard": False, "object_store_memory": OBJECTS} if address == LOCAL else {}
+    try:
+        ray.init(address, log_to_driver=False, logging_level="warning", **here)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the cluster {address} cannot be used: {error} Give local, auto or ray://HOST:PORT, and see that it runs"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _serve(work: Work, clip: Clip, threads: int) -> Outcome:
+    """In a worker."""
+    torch.set_num_threads(threads)
+    try:
+        return work(clip)
+    except KeyboardInterrupt:
+        return Outcome(clip, "stopped")
+
+
+def _outcome(ray: Any, reference: Any, clip: Clip) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except ray.exceptions.TaskCancelledError:  # before it had begun
+        return Outcome(clip, "stopped")
+    except ray.exceptions.RayError as error:
+        return died(clip, f"was lost {RETRIES + 1} times ({type(error).__name__})")
+    return outcome

@@ -1,0 +1,124 @@
+"""Clips over the workers of a Ray cluster: what a lost worker leaves another takes up, and the clips are one machine's."""
+
+import os
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.models.tiny import tiny_denoiser
+from tests.test_batch import options_of, write_clip
+from warped_diffusion.batch import clips_of, exit_code, in_turn, restore_many
+from warped_diffusion.cluster import Cluster, _outcome
+from warped_diffusion.errors import UserError
+from warped_diffusion.models import embedded
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture
+def six(tmp_path) -> Path:
+    """A folder with six clips in `clips`, and the weights of a tiny network."""
+    (tmp_path / "clips").mkdir()
+    for seed in range(6):
+        write_clip(tmp_path / "clips" / f"{seed}.mp4", seed, count=16)
+    embedded.save(tiny_denoiser(), tmp_path / "weights.safetensors", {})
+    return tmp_path
+
+
+def restored(folder: Path, out: str, run, **changes: object) -> dict[str, bytes]:
+    """The clips that a runner made, by name."""
+    clips = clips_of([folder / "clips"], folder / out)
+    outcomes = list(restore_many(clips, folder / out, options_of(folder, lanes=1, steps=4, **changes), run))
+    assert [outcome.sentence for outcome in outcomes if outcome.state != "restored"] == []
+    assert len(outcomes) == len(clips)
+    assert exit_code(outcomes) == 0
+    return {file.name: file.read_bytes() for file in (folder / out).glob("*.mp4")}
+
+
+def a_worker_in_the_middle(out: Path) -> int | None:
+    """The process that has a journal open in which frames are kept."""
+    for index in out.glob("*.journal/restored/index.json"):
+        lock = str(index.parent.parent / "lock")
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if any(os.readlink(file) == lock for file in (process / "fd").iterdir()):
+                    return int(process.name)
+            except OSError:  # it has ended, or the file was closed
+                continue
+    return None
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing else tells which process has a file open")
+def test_a_killed_worker_costs_nothing_but_time(six):
+    killed = []
+
+    def kill() -> None:
+        while not killed:
+            worker = a_worker_in_the_middle(six / "out")
+            if worker is not None:
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    clips = restored(six, "out", Cluster("local", 2))
+    thread.join(5)
+    assert killed
+    assert clips == restored(six, "alone", in_turn)
+
+
+@pytest.mark.slow
+def test_two_workers_are_nearly_twice_as_fast_as_one(six):
+    """From the first clip's begin to the last one's end: it takes seconds until there are workers at all."""
+    for seed, clip in enumerate(sorted((six / "clips").iterdir())):
+        write_clip(clip, seed, count=96)
+
+    def seconds(jobs: int) -> float:
+        times = []
+
+        def timed(work, clips):
+            for outcome in Cluster("local", jobs)(work, clips):
+                times.append((time.perf_counter() - outcome.seconds, time.perf_counter()))
+                yield outcome
+
+        restored(six, f"by-{jobs}", timed)
+        begins, ends = zip(*times, strict=True)
+        return max(ends) - min(begins)
+
+    one, two = seconds(1), seconds(2)
+    print(f"one worker {one:.1f} s, two {two:.1f} s")
+    assert one / two >= 1.7
+
+
+def test_a_clip_that_costs_every_worker_is_told_of(six):
+    class Lost:
+        exceptions = ray.exceptions
+
+        def get(self, reference):
+            raise ray.exceptions.WorkerCrashedError
+
+    (clip,) = clips_of([six / "clips" / "0.mp4"], six / "out")
+    outcome = _outcome(Lost(), None, clip)
+    assert outcome.state == "failed"
+    assert "lost 4 times" in outcome.note
+
+
+def test_what_a_machine_gives_to_each_of_its_clips():
+    plain, with_gpus = {"CPU": 16.0}, {"CPU": 32.0, "GPU": 4.0}
+    assert Cluster()._share([plain, plain]) == ({"num_cpus": 16, "num_gpus": 0.0}, 16)
+    assert Cluster(jobs=3)._share([plain]) == ({"num_cpus": 5, "num_gpus": 0.0}, 5)
+    assert Cluster()._share([with_gpus]) == ({"num_cpus": 8, "num_gpus": 1.0}, 8)
+    assert Cluster(jobs=8)._share([with_gpus]) == ({"num_cpus": 4, "num_gpus": 0.5}, 4)
+    assert Cluster(jobs=32)._share([plain]) == ({"num_cpus": 0.5, "num_gpus": 0.0}, 1)
+
+
+def test_what_cannot_be_used_is_told_in_a_sentence():
+    with pytest.raises(UserError, match="whole number from 1 up"):
+        Cluster(jobs=0)
+    with pytest.raises(UserError, match="cluster nonsense cannot be used"):
+        list(Cluster("nonsense")(partial(int), []))
