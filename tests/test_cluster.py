@@ -1,4 +1,4 @@
-"""Clips over the workers of a Ray cluster: what a lost worker leaves another takes up, and the clips are one machine's."""
+"""Clips over the workers of a Ray cluster: what a lost one leaves another takes up, and the clips are one machine's."""
 
 import os
 import signal
