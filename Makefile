@@ -9,8 +9,11 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INTERPRETERS := $(PYTHON) python3.11 python3.12 python3.13 python3 python
 
+# What `make figures` makes anew: names, or nothing for all, which takes most of an hour.
+FIGURES ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-raft test-peers test-metrics test-page lint format clean
+.PHONY: help install demo docs figures package test test-slow test-raft test-peers test-metrics test-page lint format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -19,6 +22,18 @@ install: $(INSTALLED)  ## make the environment, install the package and its tool
 
 demo: $(INSTALLED)  ## restore the shipped clip and print what was measured (SCALE=8 for the paper's factor)
 	$(BIN)/warped-diffusion demo --scale $(SCALE)
+
+docs: $(INSTALLED)  ## build the documentation site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python scripts/check_site.py site
+
+figures: $(INSTALLED)  ## draw the documents' pictures anew (FIGURES="function flow" for some)
+	$(BIN)/python -m scripts.figures $(FIGURES)
+
+package: $(INSTALLED)  ## build wheel and source archive into dist/, and try the wheel outside of the repository
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python scripts/try_wheel.py dist/*.whl
 
 test: $(INSTALLED)  ## the tests, without slow ones and those that need a GPU or a network
 	$(BIN)/python -m pytest
@@ -58,8 +73,8 @@ format: $(INSTALLED)  ## mend what `make lint` can mend by itself
 	$(BIN)/ruff format
 
 clean:  ## remove caches and build outputs, keep the environment
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find src tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first, by itself, so that TORCH decides which build the package's own requirement finds.
 $(INSTALLED): pyproject.toml
