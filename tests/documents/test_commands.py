@@ -37,6 +37,7 @@ NOT_OURS = {
     "git": "needs an address",
     "mkdir": "the shell's",
     "pip download": "needs a network",
+    "pip show": "only looks",
     "tensorboard": "a server",
     "unzip": "of a file from a network",
 }
