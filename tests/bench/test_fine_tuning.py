@@ -1,9 +1,10 @@
 """The paper's first table in miniature: that it runs at no effort, and what its verdicts say; all of it is slow."""
 
 import pytest
+import torch
 
 from tests.training.packed import pack
-from warped_diffusion.bench import BENCHMARKS, Options
+from warped_diffusion.bench import Options
 from warped_diffusion.bench.fine_tuning import (
     BEFORE,
     CORRELATED,
@@ -16,9 +17,9 @@ from warped_diffusion.bench.fine_tuning import (
     Case,
     Effort,
     compare,
+    measured,
     verdicts,
 )
-from warped_diffusion.bench.posterior import Figure
 from warped_diffusion.models import embedded
 from warped_diffusion.models.embedded import EmbeddedDenoiser
 
@@ -47,11 +48,19 @@ def test_every_network_is_measured(tmp_path, packed):
     assert sum("met" in note.lower() for note in report.notes) == 4
 
 
-def figures(**values):
-    """PSNR of one step and of samples, and detail, of the three networks."""
+HARD, EASY = (-4.0, 1.5), (4.0, 0.5)
+"""Pictures: how much easier than the mean one they are, dB, and how much detail they have of its."""
+
+
+def measurements(**networks):
+    """PSNR of one step and of samples, and detail, of the three networks, on a hard picture and an easy one."""
     return {
-        name: {measure: Figure(value, 0.1) for measure, value in zip((ONE_STEP, SAMPLED, DETAIL), found, strict=True)}
-        for name, found in ((TWIN, values["twin"]), (TUNED, values["tuned"]), (BEFORE, values["before"]))
+        name: {
+            ONE_STEP: torch.tensor([one_step + offset for offset, _ in (HARD, EASY)]),
+            SAMPLED: torch.tensor([sampled + offset for offset, _ in (HARD, EASY)]),
+            DETAIL: torch.tensor([detail * factor for _, factor in (HARD, EASY)]),
+        }
+        for name, (one_step, sampled, detail) in zip((TWIN, TUNED, BEFORE), networks.values(), strict=True)
     }
 
 
@@ -66,8 +75,29 @@ def figures(**values):
     ],
 )
 def test_verdicts_hold_each_part_of_the_claim(tuned, before, met):
-    found = verdicts(figures(twin=(24.0, 22.1, 0.8), tuned=tuned, before=before))
+    found = verdicts(measurements(twin=(24.0, 22.1, 0.8), tuned=tuned, before=before))
     assert [holds for _, holds in found] == met
+
+
+def test_errors_are_those_of_differences_on_the_same_picture():
+    found = measurements(twin=(24.0, 22.0, 0.8), tuned=(24.1, 21.9, 0.76), before=(24.0, 18.0, 2.0))
+    lines = [line for line, _ in verdicts(found)]
+    assert "+0.10 ± 0.00" in lines[0]
+    assert "-0.10 ± 0.00" in lines[1]
+    assert "0.950 ± 0.000" in lines[2]
+    found[TUNED][SAMPLED] += torch.tensor([0.1, -0.1])  # standard deviation 0.1 √2, of the mean of two 0.1
+    assert "-0.10 ± 0.10" in verdicts(found)[1][0]
+
+
+def test_cases_are_compared_under_the_same_noise(tmp_path):
+    """An untrained network does not heed what it is told, so what it is told changes nothing but by other noise."""
+    embedded.save(EmbeddedDenoiser(dict(TINY.network)), tmp_path / "w.safetensors", {})
+    truth = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    one, other = (
+        measured(Case(tmp_path / "w.safetensors", WHITE, told), truth, TINY, Options()) for told in (WHITE, CORRELATED)
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_network_may_be_told_of_another_noise_than_it_gets(tmp_path):
@@ -88,4 +118,3 @@ def test_a_network_that_knew_white_noise_loses_nothing_by_fine_tuning():
     assert not [note for note in missed if SAMPLED not in note]
     if missed:
         pytest.xfail(f"known of the clip, not of photographs: {missed[0]}")
-    assert "fine-tuning" in BENCHMARKS

@@ -30,6 +30,8 @@ from warped_diffusion.diffusion import karras_sigmas
 from warped_diffusion.errors import UserError
 from warped_diffusion.metrics import high_frequency_energy
 from warped_diffusion.models import Model, embedded
+from warped_diffusion.noise import get_spectrum
+from warped_diffusion.noise.lattice import amplitude
 from warped_diffusion.tasks import area_average, enlarge
 
 EFFORT = Effort(side=48, steps=50, draws=8, drawn=4, shown=2, lanes=3)
@@ -221,3 +223,23 @@ def test_a_picture_that_cannot_be_written_is_one_sentence(tmp_path):
     outcome = run_case(known_model(), truth, 8, "white", effort, Options(), lambda _: None)
     with pytest.raises(UserError, match="cannot write"):
         draw(tmp_path / "file" / "posterior.png", truth, {(8, "white"): outcome}, "white", effort)
+
+
+def test_noise_of_any_spectrum_may_come_of_the_same_white_values():
+    """The known model is linear, so a sample's deviation is its noise's: filtered white noise correlates with itself.
+
+    By the mean of the filter's amplitudes over their root mean square, 1 by the field's unit variance.
+    """
+    spectra, side = ("white", "squared-exponential"), 48
+    model = dataclasses.replace(known_model(), spectra=spectra)
+    truth, effort = torch.full((4, 3, side, side), 0.5), dataclasses.replace(EFFORT, draws=1, steps=10)
+
+    def deviation(spectrum, stream):
+        outcome = run_case(model, truth, 4, spectrum, effort, Options(), lambda _: None, stream)
+        return (outcome.sample - 0.5).flatten()
+
+    white, same, own = (deviation(*case) for case in ((spectra[0], 0), (spectra[1], 0), (spectra[1], None)))
+    expected = amplitude(get_spectrum(spectra[1]), (side, side)).mean().item()
+    within = 0.03  # five standard errors: 27 648 values, of neighbours that go together in one of the two
+    assert torch.corrcoef(torch.stack([white, same]))[0, 1].item() == pytest.approx(expected, abs=within)
+    assert torch.corrcoef(torch.stack([white, own]))[0, 1].item() == pytest.approx(0, abs=within)

@@ -162,15 +162,27 @@ def held_out(folder: Path, effort: Effort) -> tuple[list[str], Tensor]:
 
 
 def run_case(
-    model: Model, truth: Tensor, scale: int, spectrum: str, effort: Effort, options: Options, tick: Tick
+    model: Model,
+    truth: Tensor,
+    scale: int,
+    spectrum: str,
+    effort: Effort,
+    options: Options,
+    tick: Tick,
+    stream: int | None = None,
 ) -> Outcome:
-    """The model's outputs for one scale and one spectrum; every draw has noise of its own, keyed by the seed."""
+    """The model's outputs for one scale and one spectrum; every draw has noise of its own, keyed by the seed.
+
+    Args:
+        stream: which white noise that of the spectrum is filtered from; None for the spectrum's own.
+    """
     task, index = make_task(TASK, scale), model.spectra.index(spectrum)
+    stream = index if stream is None else stream
     condition = dict(task.condition(task.degrade(truth))) | {"spectrum": torch.full((len(truth),), index)}
     sigmas = karras_sigmas(effort.steps, *model.sigma_range({name: value[0] for name, value in condition.items()}))
 
     def run(levels: Tensor, draw: int, chosen: Sequence[int]) -> Tensor:
-        key = np.random.SeedSequence([options.seed, scale, index, draw]).generate_state(1, np.uint64)
+        key = np.random.SeedSequence([options.seed, scale, stream, draw]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(key[0]))
         noise = grid_noise(spectrum, truth.shape, generator)
         frames = []
