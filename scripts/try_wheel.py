@@ -21,6 +21,7 @@ HELD = (
     "models/weights/super-resolution.safetensors",
     "models/weights/inpainting.safetensors",
     "models/weights/clean-up.safetensors",
+    "models/weights/SHA256SUMS",
     "evaluate/published.toml",
     "evaluate/web/page.html",
     "training/presets/embedded-sr.toml",
