@@ -87,3 +87,11 @@ def test_two_references_that_are_the_truth_do_not_overshoot():
     references = [randn(3, *SIZE, seed=1), randn(3, *SIZE, seed=2)]
     after = denoised - guidance.correction(denoised, guidance.prepare(2, links, "euler"), references)
     torch.testing.assert_close(after, references[0])  # the heavier one
+
+
+def test_one_product_pulls_and_brings_as_two_do():
+    residual, reference = randn(3, *SIZE), randn(3, *SIZE, seed=1)
+    for link in (make_link(), make_link(free=box())):
+        together = link.pulled_and_brought(residual, reference)
+        torch.testing.assert_close(together[0], link.pull(residual))
+        torch.testing.assert_close(together[1], link.brought(reference))

@@ -185,9 +185,12 @@ class DenoisedGuidance:
     def correction(self, denoised: Tensor, anchors: Sequence[Anchor], references: Sequence[Tensor]) -> Tensor:
         total = torch.zeros_like(denoised)
         for (link, rate, blend), reference in zip(anchors, references, strict=True):
-            total += rate * link.pull(link.residual(denoised, reference))
-            if blend is not None:
-                total += blend * (denoised - link.brought(reference))
+            residual = link.residual(denoised, reference)
+            if blend is None:
+                total += rate * link.pull(residual)
+            else:
+                pull, brought = link.pulled_and_brought(residual, reference)
+                total += rate * pull + blend * (denoised - brought)
         return total
 
 

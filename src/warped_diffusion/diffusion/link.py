@@ -91,6 +91,12 @@ class Link:
         """A^T M h_ref / A^T M 1: the reference's estimate on this frame's grid, where enough of it arrives."""
         return self.warp.adjoint(self.mask * reference) / self.reach.clamp(min=LEAST_REACH)
 
+    def pulled_and_brought(self, residual: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """`pull(residual)` and `brought(reference)`, by one product: a warp's weights cost more than the values do."""
+        pull, brought = self.warp.adjoint(torch.stack([residual, reference]) * self.mask)
+        brought = brought / self.reach.clamp(min=LEAST_REACH)
+        return pull if self.free is None else pull * self.free, brought
+
     def pull(self, residual: Tensor) -> Tensor:
         """A^T M r: the residual brought back to this frame's free pixels, half the gradient of e in h."""
         pull = self.warp.adjoint(self.mask * residual)

@@ -207,8 +207,12 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, picture: Tensor, warp: Warp, turned: bool) -> Tensor:
         ctx.warp, ctx.turned, ctx.dtype = warp, turned, picture.dtype
         bags, grid = (warp._bags_transposed, warp.size) if turned else (warp._bags, warp.grid)
-        flat = picture.reshape(-1, bags.columns).t().to(bags.weight.dtype).contiguous()
-        return bags(flat).t().reshape(*picture.shape[:-2], *grid)
+        planes = picture.to(bags.weight.dtype).reshape(1, -1, *picture.shape[-2:])
+        # Through a memory format, for whose sake torch turns planes into pixels four times as fast as by a transpose;
+        # and back into planes, as what comes next is work on planes.
+        flat = planes.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).reshape(bags.columns, -1)
+        values = bags(flat.contiguous()).reshape(1, *grid, -1).permute(0, 3, 1, 2).contiguous()
+        return values.reshape(*picture.shape[:-2], *grid)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
