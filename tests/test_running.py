@@ -1,9 +1,15 @@
 """A run that is broken off, and gone on with from what it carried, gives the frames that would have come, exactly."""
 
+import threading
+import time
+from concurrent.futures import Future
+
 import pytest
 import torch
 
 from tests.models.tiny import tiny_denoiser
+from warped_diffusion import running
+from warped_diffusion.errors import ShapeError
 from warped_diffusion.flow import identity_map, sample
 from warped_diffusion.models import Model, embedded
 from warped_diffusion.noise import warped
@@ -116,3 +122,51 @@ def test_tensors_keep_their_strides_and_are_kept_once(tmp_path):
         assert there.stride() == here.stride()
     assert (again["number"], again["none"], again["empty"]) == (0.1, None, [])
     assert (tmp_path / "state").stat().st_size < 2 * tensor.nbytes + 700
+
+
+class AtOnce:
+    """An executor that does what it is given there and then."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        done = Future()
+        done.set_result(function(*arguments))
+        return done
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_frames_made_ahead_are_those_made_when_they_are_wanted(case, monkeypatch):
+    """To the last bit: a thread changes when a frame is prepared, not what is done."""
+    ahead = list(begun(**CASES[case]))
+    monkeypatch.setattr(running, "ThreadPoolExecutor", AtOnce)
+    assert all(torch.equal(*pair) for pair in zip(ahead, begun(**CASES[case]), strict=True))
+
+
+def test_the_next_frame_is_prepared_while_one_is_sampled():
+    threads = set()
+    run = begun(lanes=1)
+    prepare = run.enter
+    run.enter = lambda new: (threads.add(threading.current_thread()), prepare(new))[1]
+    list(run.advance())
+    assert threading.current_thread() not in threads
+    assert run.carried["count"] == 1
+    while run.count < 2:  # frame 1 is on its way though nobody has asked for it
+        time.sleep(0.01)
+    assert run.carried["count"] == 1
+
+
+def test_a_wrong_frame_is_told_of_when_its_turn_comes():
+    frames = [frame if j != 2 else frame[:, 1:] for j, frame in enumerate(clip())]
+    run = open_run(frames, Options(scale=SCALE, steps=STEPS, model=tiny(), device="cpu", flow="dis", lanes=1))
+    finished = []
+    with pytest.raises(ShapeError, match="frame 2"):
+        finished.extend(run)
+    assert len(finished) == 2

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -14,11 +15,22 @@ from warped_diffusion.holes import Holes
 from warped_diffusion.restoration import Progress, Restoration, Seen, Shot, Step, Waiting
 
 
+class Entered(NamedTuple):
+    """A frame that can set out: for the sampler, what is kept until it is finished, what is carried on after it."""
+
+    input: FrameInput
+    waiting: Waiting
+    carried: dict[str, Any]
+
+
 class Run:
     """The restored frames of a clip, (3, H', W') in [0, 1] on the CPU, in order: an iterator of all, or by `advance`.
 
     Between two calls of `advance` the `state` is all that is carried on; a run of the same clip and restoration that
     begins with `resume` gives the frames that would have come next, to the last bit.
+
+    While frames are sampled, flow, noise and links of the next one are made by a second thread. What it does to what is
+    carried from frame to frame counts, for the `state`, from when that frame sets out.
 
     Args:
         restoration: what is done; of this run alone.
@@ -41,6 +53,8 @@ class Run:
         self.previous: Seen | None = None
         self.detector = CutDetector() if restoration.cuts is None else None
         self.waiting: deque[Waiting] = deque()
+        self.carried = self.carry()
+        """After the last frame that has set out."""
         guidance, device = restoration.guidance, restoration.device
         self.wavefront = Wavefront(
             self.denoise, self.inputs(), restoration.sigmas, restoration.solver, guidance, self.lanes, device
@@ -66,15 +80,20 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """All that the frames to come depend on beside clip and restoration, tensors and numbers: for `resume`."""
-        return {
-            "count": self.count,
+        return self.carried | {
             "evaluations": self.evaluations,
-            "links": self.ties.state(),
-            "shot": self.shot.state(),
-            "cuts": None if self.detector is None else self.detector.state(),
             "decoded": self.restoration.decoded.state(),
             "steps": [None if one.step is None else one.step._asdict() for one in self.waiting],
             "sampler": self.wavefront.state(),
+        }
+
+    def carry(self) -> dict[str, Any]:
+        """What a frame leaves to the next one as it sets out. Nothing in it is changed later, but replaced."""
+        return {
+            "count": self.count,
+            "links": self.ties.state(),
+            "shot": self.shot.state(),
+            "cuts": None if self.detector is None else self.detector.state(),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -90,6 +109,7 @@ class Run:
             self.detector.resume(state["cuts"])
         self.restoration.decoded.resume(state["decoded"])
         told = self.read_again(state["count"], [None if step is None else Step(**step) for step in state["steps"]])
+        self.carried = self.carry()
         self.wavefront.resume(state["sampler"], told)
 
     def read_again(self, count: int, steps: list[Step | None]) -> dict[int, Condition]:
@@ -125,14 +145,34 @@ class Run:
         return Waiting(frame, hole, self.restoration.condition(frame, hole), None)
 
     def inputs(self) -> Iterator[FrameInput]:
-        """What the sampler needs of each frame, made when a lane is free for it."""
-        for frame in self.frames:
-            yield self.enter(self.read(frame.cpu()))
-        if self.holes is not None:
-            self.holes.finish(self.count)
+        """What the sampler needs of each frame, the next one's in the making."""
+        with ThreadPoolExecutor(1, "ahead") as ahead:
+            coming = self.begin(ahead)
+            while (entered := coming.result()) is not None:
+                self.waiting.append(entered.waiting)
+                self.carried = entered.carried
+                coming = self.begin(ahead)
+                yield entered.input
 
-    def enter(self, new: Waiting) -> FrameInput:
-        """The next frame sets out."""
+    def begin(self, ahead: ThreadPoolExecutor) -> "Future[Entered | None]":
+        """Read the next frame, and let it be prepared; whatever is wrong is told to who asks for the result.
+
+        It is read in this thread: a clip may be closed, or be of a kind that wants one thread alone.
+        """
+        nothing: Future[Entered | None] = Future()
+        try:
+            frame = next(self.frames, None)
+            if frame is not None:
+                return ahead.submit(self.enter, self.read(frame.cpu()))
+            if self.holes is not None:
+                self.holes.finish(self.count)
+            nothing.set_result(None)
+        except Exception as error:
+            nothing.set_exception(error)
+        return nothing
+
+    def enter(self, new: Waiting) -> Entered:
+        """The next frame made ready to set out."""
         restoration, index = self.restoration, self.count
         seen = restoration.seen(new.frame, new.hole, new.condition)
         if self.begins_shot(index, seen.picture):
@@ -142,11 +182,12 @@ class Run:
             moved = restoration.step(index, self.previous, seen)
         step = None if moved is None else restoration.on_canvas(moved)
         links = self.ties.advance(step, None if new.hole is None else restoration.covered(new.hole))
+        restoration.guidance.prepare(index, links, restoration.solver.name)  # links keep what that takes most time for
         noise = restoration.temperature * self.shot.noise(index, step).to(restoration.device)
-        self.waiting.append(new._replace(step=moved if restoration.decoded.strength else None))
         told = restoration.told(new.condition)
         self.previous, self.count = seen, index + 1
-        return FrameInput(noise, told, links, restoration.model.start(told), self.ties.key_index == index)
+        frame = FrameInput(noise, told, links, restoration.model.start(told), self.ties.key_index == index)
+        return Entered(frame, new._replace(step=moved if restoration.decoded.strength else None), self.carry())
 
     def begins_shot(self, index: int, picture: Tensor) -> bool:
         """Whether a frame, asked of in order, begins a shot after another."""
