@@ -16,6 +16,22 @@ DILATE, FEATHER = 4, 4
 
 
 @dataclass(frozen=True)
+class Preset:
+    """How much is spent on a frame: steps of a solver."""
+
+    steps: int
+    solver: str
+
+
+PRESETS: dict[str, Preset] = {
+    "draft": Preset(6, "euler"),
+    "standard": Preset(10, "euler"),
+    "best": Preset(20, "euler"),
+}
+"""Measured by `bench end-to-end`; docs/benchmarks.md says what each costs and gives."""
+
+
+@dataclass(frozen=True)
 class Options:
     """How a clip is restored; the keywords of `restore`.
 
@@ -50,6 +66,7 @@ class Options:
         blur: deviation in pixels of the Gaussian that deblurring undoes; None for 1.5, or for a task that has none.
         dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
         feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
+        preset: a name in `PRESETS`, in the place of steps and solver; None for those.
     """
 
     task: str | None = None
@@ -76,6 +93,7 @@ class Options:
     decoded_guidance: float = 0.0
     pretrained: PretrainedOptions | None = None
     blur: float | None = None
+    preset: str | None = None
 
     @property
     def rim(self) -> tuple[int, int]:
@@ -84,15 +102,32 @@ class Options:
 
 
 def settled(options: Options) -> Options:
-    """With the task and the factor that the model was trained for, where the caller names none.
+    """With the task and the factor that the model was trained for, where the caller names none, and a preset's steps.
 
-    Raises: UserError for a model that cannot be read.
+    Raises: UserError for a model that cannot be read, or a preset that there is not, or that says otherwise.
     """
+    options = _unfolded(options)
     if options.task is not None and options.scale is not None:
         return options
     task, scale = trained_for(options.model)
     chosen = options.task or task or "super-resolution"
     return replace(options, task=chosen, scale=scale if options.scale is None and chosen == task else options.scale)
+
+
+def _unfolded(options: Options) -> Options:
+    """What the preset stands for, in its place."""
+    if options.preset is None:
+        return options
+    if options.preset not in PRESETS:
+        raise UserError(f"no preset is called {options.preset!r}: choose one of {', '.join(PRESETS)}")
+    chosen = PRESETS[options.preset]
+    for name, usual in (("steps", Options.steps), ("solver", Options.solver)):
+        if getattr(options, name) not in (usual, getattr(chosen, name)):
+            raise UserError(
+                f"preset {options.preset} takes {chosen.steps} steps of {chosen.solver}, but {name} is "
+                f"{getattr(options, name)!r}: give one or the other"
+            )
+    return replace(options, preset=None, **vars(chosen))
 
 
 def choose_device(name: str | None) -> torch.device:

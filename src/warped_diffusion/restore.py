@@ -48,6 +48,7 @@ def restore(
     decoded_guidance: float = 0.0,
     pretrained: PretrainedOptions | None = None,
     blur: float | None = None,
+    preset: str | None = None,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
 
@@ -86,6 +87,7 @@ def restore(
         decoded_guidance=decoded_guidance,
         pretrained=pretrained,
         blur=blur,
+        preset=preset,
     )
     beyond = [cut for cut in check_cuts(cuts) or () if cut >= len(frames)]
     if beyond:

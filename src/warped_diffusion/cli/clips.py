@@ -95,6 +95,9 @@ def asked(
     ] = None,
     steps: Annotated[int, typer.Option(help="Network evaluations a frame.")] = 20,
     solver: Annotated[str, typer.Option(help="euler or dpmpp-2m.")] = "euler",
+    preset: Annotated[
+        str | None, typer.Option(help="draft, standard or best: steps and solver in one.", show_default="those given")
+    ] = None,
     flow: Annotated[
         str, typer.Option(help="Estimator of optical flow: auto, refined, dis, raft or raft-small.")
     ] = "auto",
@@ -152,6 +155,7 @@ def asked(
         detail=detail,
         steps=steps,
         solver=solver,
+        preset=preset,
         flow=flow,
         lanes=lane_count(lanes),
         seed=seed,

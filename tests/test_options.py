@@ -1,0 +1,28 @@
+"""What options come to: presets in the place of steps and solver."""
+
+import pytest
+
+from warped_diffusion.errors import UserError
+from warped_diffusion.options import PRESETS, Options, settled
+from warped_diffusion.provenance import describe
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_what_it_stands_for(name):
+    chosen = PRESETS[name]
+    options = settled(Options(task="super-resolution", scale=4, preset=name))
+    assert options == Options(task="super-resolution", scale=4, **vars(chosen))
+    assert settled(options) == options
+    assert f"--steps {chosen.steps}" in describe(options)
+    assert settled(Options(preset=name, steps=chosen.steps, solver=chosen.solver)).steps == chosen.steps
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 13}, {"solver": "dpmpp-2m"}])
+def test_a_preset_that_is_contradicted_is_refused(wrong):
+    with pytest.raises(UserError, match="give one or the other"):
+        settled(Options(preset="draft", **wrong))
+
+
+def test_an_unknown_preset_is_told_the_names():
+    with pytest.raises(UserError, match="draft, standard, best"):
+        settled(Options(preset="fast"))
