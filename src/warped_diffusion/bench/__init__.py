@@ -3,6 +3,7 @@
 from warped_diffusion.bench.clips import clips
 from warped_diffusion.bench.consistency import consistency
 from warped_diffusion.bench.decoder import decoder
+from warped_diffusion.bench.end_to_end import end_to_end
 from warped_diffusion.bench.fine_tuning import fine_tuning
 from warped_diffusion.bench.flow import flow
 from warped_diffusion.bench.harness import (
@@ -39,6 +40,7 @@ __all__ = [
     "clips",
     "consistency",
     "decoder",
+    "end_to_end",
     "fine_tuning",
     "flow",
     "inpainting",
