@@ -16,7 +16,7 @@ from warped_diffusion.digests import digest
 from warped_diffusion.errors import UserError
 from warped_diffusion.masked_video import ALPHA, Bounds, MaskSource
 from warped_diffusion.models import PretrainedOptions, fingerprint
-from warped_diffusion.options import Options, choose_device
+from warped_diffusion.options import Options, choose_devices
 from warped_diffusion.storage import is_remote
 
 Settings = dict[str, Any]
@@ -39,7 +39,7 @@ def described(options: Options, bounds: Bounds, masks: MaskSource) -> Settings:
     """
     chosen: Settings = {name: getattr(options, name) for name in options.__dataclass_fields__ if name != "pretrained"}
     chosen |= vars(options.pretrained or PretrainedOptions())
-    chosen |= {"device": str(choose_device(options.device)), "range": bounds, "mask_box": masks.box}
+    chosen |= {"device": ",".join(map(str, choose_devices(options.device))), "range": bounds, "mask_box": masks.box}
     chosen |= {"track_mask": masks.track, "pad": masks.pad}
     chosen["mask"] = masks.mask if masks.mask == ALPHA else content(masks.mask)
     chosen["lora"] = content(chosen["lora"])

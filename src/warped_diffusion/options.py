@@ -56,7 +56,8 @@ class Options:
         cuts: "auto" for shots that are found from the frames, "none", or the first frames of new shots, counted from 0.
             What is beyond the clip's end is not reached. A motion that is given has its own cuts: "auto" then adds
             none, and what contradicts them is refused.
-        device: "cpu", "cuda", ...; None for the first GPU if there is one.
+        device: "cpu", "cuda", ...; None for the first GPU if there is one. Several share a clip, each with a replica of
+            the network: "cuda:0,cuda:1", or "cpu,cpu" for two processes of as many threads as this one has.
         consistency: whether estimates are projected towards the input at every step (pixels) or some (latents), so
             that a model never trained for the task restores; None for where the model is not told of the input.
         tile: side, pixels, of the tiles that larger frames are restored in, "none", or "auto" for the model's own.
@@ -131,13 +132,32 @@ def _unfolded(options: Options) -> Options:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of that name, or the first GPU if there is one.   Raises: UserError if it is not there."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} cannot be used here: give cpu, or leave it out") from error
-    return device
+    """The device of that name, the first of several, or the first GPU if there is one.
+
+    Raises: UserError if it is not there.
+    """
+    return choose_devices(name)[0]
+
+
+def choose_devices(names: str | None) -> list[torch.device]:
+    """The devices of names with commas between; the first GPU, or else the CPU, for None.
+
+    Raises: UserError if one is not there, or is given twice but for the CPU, or if there are both CPUs and GPUs.
+    """
+    given = (names or ("cuda" if torch.cuda.is_available() else "cpu")).split(",")
+    devices = []
+    for name in given:
+        try:
+            device = torch.device(name.strip())
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device {name!r} cannot be used here: give cpu, or leave it out") from error
+        if device.type != "cpu" and device in devices:
+            raise UserError(f"device {name!r} is given twice: name each GPU once, as in cuda:0,cuda:1")
+        devices.append(device)
+    if len({device.type for device in devices}) > 1:
+        raise UserError(f"devices that share a clip are of one kind, got {names!r}")
+    return devices
 
 
 def temperature(detail: float) -> float:

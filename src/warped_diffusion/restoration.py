@@ -11,6 +11,7 @@ from warped_diffusion.canvas import Canvas
 from warped_diffusion.decoded import DecodedGuidance
 from warped_diffusion.diffusion import (
     Consistent,
+    Divided,
     Tiled,
     choose_tiling,
     get_solver,
@@ -31,9 +32,9 @@ from warped_diffusion.flow import (
     resize_values,
 )
 from warped_diffusion.holes import Hole, missing
-from warped_diffusion.models import load_model
+from warped_diffusion.models import load_model, replicas
 from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
-from warped_diffusion.options import Options, check_cuts, choose_device, choose_lanes, settled, temperature
+from warped_diffusion.options import Options, check_cuts, choose_devices, choose_lanes, settled, temperature
 from warped_diffusion.tasks import SuperResolution, Task, composite, make_task
 
 Progress = Callable[[int], None]
@@ -110,9 +111,10 @@ class Restoration:
         self.size = self.task.output_size(size)
         if motion is not None and motion.size != self.size:
             raise ShapeError(f"motion is on a grid of {motion.size}, expected the output's {self.size}: use resize")
-        self.device = choose_device(options.device)
+        self.device, *further = choose_devices(options.device)
         scale = self.task.scale if isinstance(self.task, SuperResolution) else None
-        self.model = load_model(options.model, self.task.name, self.device, options.pretrained, scale, options.tile)
+        how = (options.pretrained, scale, options.tile)
+        self.model = load_model(options.model, self.task.name, self.device, *how)
         self.consistent = not self.model.sees_input if options.consistency is None else options.consistency
         if not self.model.sees_input and not self.consistent:
             raise UserError(
@@ -122,7 +124,9 @@ class Restoration:
         codec, multiple = self.model.codec, self.model.multiple
         factor = 1 if codec is None else codec.factor
         tiling = choose_tiling(options.tile, self.model.tile, factor)
-        self.denoiser = self.model.denoiser if tiling is None else Tiled(self.model.denoiser, tiling)
+        others = replicas(further, options.model, self.task.name, *how)
+        denoiser = Divided([self.model.denoiser, *others]) if others else self.model.denoiser
+        self.denoiser = denoiser if tiling is None else Tiled(denoiser, tiling)
         if self.consistent:
             multiple = math.lcm(multiple, self.size[0] // size[0])
         if codec is None and options.decoded_guidance:
@@ -139,6 +143,9 @@ class Restoration:
         self.temperature = temperature(self.task.detail if options.detail is None else options.detail)
         at_once = self.canvas.grid if tiling is None else tiling.largest(self.canvas.grid)
         self.lanes = choose_lanes(options.lanes, (at_once[0] * factor, at_once[1] * factor), self.device)
+        self.share = 1 + len(further)
+        """Replicas among which a batch is divided."""
+        self.lanes *= self.share if options.lanes == "auto" else 1
         get_estimator(options.flow)
         if isinstance(options.shot, bool) or not isinstance(options.shot, int) or options.shot < 0:
             raise UserError(f"shot is a whole number from 0 up, got {options.shot!r}")

@@ -59,6 +59,9 @@ class Run:
         self.wavefront = Wavefront(
             self.denoise, self.inputs(), restoration.sigmas, restoration.solver, guidance, self.lanes, device
         )
+        if restoration.share > 1 and device.type == "cpu":
+            # Each replica's core waits for the corrections.
+            self.wavefront.each = ThreadPoolExecutor(restoration.share, "correction").map
 
     @property
     def done(self) -> bool:

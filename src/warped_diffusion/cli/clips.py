@@ -103,7 +103,12 @@ def asked(
     ] = "auto",
     lanes: Annotated[str, typer.Option(help="Frames in one batch, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU if there is one")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu, cuda, ... Several share a clip: cuda:0,cuda:1 or cpu,cpu.", show_default="a GPU if there is one"
+        ),
+    ] = None,
     cuts: Annotated[
         str,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from warped_diffusion.diffusion.consistency import Consistent, conjugate_gradients, project, some_levels
 from warped_diffusion.diffusion.contract import Codec, Condition, Denoiser
+from warped_diffusion.diffusion.divided import Divided
 from warped_diffusion.diffusion.guidance import (
     GUIDANCE,
     DenoisedGuidance,
@@ -28,6 +29,7 @@ __all__ = [
     "Consistent",
     "DenoisedGuidance",
     "Denoiser",
+    "Divided",
     "FrameInput",
     "Guidance",
     "Link",

@@ -7,7 +7,7 @@ is the same, to rounding.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -108,6 +108,8 @@ class Wavefront:
         self.frames, self.levels, self.lanes = frames, levels, lanes
         self.steps = len(levels) - 1
         self.device = device or torch.device("cpu")
+        self.each: Callable[..., Iterable[Tensor]] = map
+        """How the frames' corrections are gone through: they do not depend on one another."""
         self.done = False
         """Whether the last frame has been handed out."""
         self.active: deque[_Lane] = deque()
@@ -235,7 +237,7 @@ class Wavefront:
         with torch.set_grad_enabled(through_network):
             output = self.denoiser(noisy.requires_grad_(through_network), sigma, condition)
         denoised = output.detach().to(noisy.dtype)
-        corrections = torch.stack([self.correction(lane, h) for lane, h in zip(batch, denoised, strict=True)])
+        corrections = torch.stack(list(self.each(self.correction, batch, denoised)))
         if through_network:
             pushes = _pull_back(output, noisy, corrections)
         else:
