@@ -25,7 +25,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "draft": Preset(6, "euler"),
-    "standard": Preset(10, "euler"),
+    "standard": Preset(11, "euler"),
     "best": Preset(20, "euler"),
 }
 """Measured by `bench end-to-end`; docs/benchmarks.md says what each costs and gives."""

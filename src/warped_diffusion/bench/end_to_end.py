@@ -18,7 +18,7 @@ from torch import Tensor
 
 from warped_diffusion.bench import sampler, yardstick
 from warped_diffusion.bench.harness import Cell, Options, Report, Table, benchmark, measure
-from warped_diffusion.diffusion import karras_sigmas, make_guidance
+from warped_diffusion.diffusion import Denoiser, karras_sigmas, make_guidance
 from warped_diffusion.errors import UserError
 from warped_diffusion.estimators import fine_motion
 from warped_diffusion.flow import Motion
@@ -26,7 +26,7 @@ from warped_diffusion.metrics import high_frequency_energy, psnr, warping_error
 from warped_diffusion.models import Model, load_model
 from warped_diffusion.options import PRESETS, choose_lanes
 from warped_diffusion.options import Options as Settings
-from warped_diffusion.restore import restore_stream
+from warped_diffusion.restore import open_run, restore_stream
 from warped_diffusion.tasks import make_task
 from warped_diffusion.video import VideoReader, VideoWriter
 
@@ -34,9 +34,13 @@ TASK, SCALE = "super-resolution", 4
 ASSETS = Path(__file__).parents[1] / "assets"
 ORIGINAL, YARDSTICK, DEFAULT, UNGUIDED = "original", "yardstick", "default", "unguided"
 
-FLOOR, SAME_STEPS, STANDARD, STEP, CORRECTION = 1.3, 2.2, 4.0, 1.2, 15.0
+FLOOR, SAME_STEPS, STANDARD, STEP, CORRECTION, SHARED = 1.3, 2.2, 4.0, 1.2, 15.0, 1.7
 """Asked: of bare evaluations at most; of the yardstick's speed at least, at its steps and with the preset `standard`;
-of an unguided step at most; milliseconds of a frame's correction at most, on 4×128×128."""
+of an unguided step at most; milliseconds of a frame's correction at most, on 4×128×128; of one process's speed
+that two at least reach, of one thread each."""
+
+SAME = 50.0
+"""dB: one clip but for the rounding of a network in half precision."""
 
 WORSE, OTHER = 0.1, 0.1
 """Accepted beside the yardstick: dB less, share of its high-frequency energy more or less."""
@@ -112,23 +116,28 @@ def measured(options: Options, effort: Effort) -> Report:
     if options.frames is not None:
         effort = replace(effort, frames=options.frames)
     runs: dict[str, list[Run]] = {}
-    bare: list[float] = []
+    alone: list[float] = []
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
         case = make_case(options, effort, Path(folder))
         chosen = ways(case, options, effort)
         bar = progress.add_task("restoring", total=effort.rounds * len(chosen))
         for turn in range(effort.rounds):
             for name, way in chosen.items():
-                bare += evaluated(case, effort)
+                alone += evaluated(case, effort)
                 if turn == 0 or not is_slow(name, effort):
                     runs.setdefault(name, []).append(timed(way, case, effort, Path(folder)))
                 progress.advance(bar)
+        together = shared(case, options, effort)
     steps = per_step(options, effort)
     correction = measure(corrector(options), repeats=max(options.repeats, 1)).median * 1000
     best = {name: min(some, key=lambda run: run.seconds) for name, some in runs.items()}
-    evaluation = min(bare)
+    evaluation = min(alone)
     figures = {name: judged(run.clip, case) for name, run in best.items()} | {ORIGINAL: judged(case.original, case)}
-    found = [*verdicts(best, figures, evaluation, effort), *step_verdicts(steps, correction)]
+    found = [
+        *verdicts(best, figures, evaluation, effort),
+        *step_verdicts(steps, correction),
+        *shared_verdicts(together),
+    ]
     more = {"Asked": Table(("measure", "found", "accepted", "met"), [[*row[:3], met(row[3])] for row in found])}
     table = [*rows(best, figures, evaluation, effort), [ORIGINAL, *[None] * 6, *figures[ORIGINAL][1:]]]
     return Report("end-to-end", COLUMNS, table, notes(case, evaluation, effort), more=more)
@@ -204,19 +213,20 @@ def timed(way: Way, case: Case, effort: Effort, folder: Path) -> Run:
     return Run(time.perf_counter() - began, time.process_time() - spent, torch.stack(clip))
 
 
-@torch.no_grad()
 def evaluated(case: Case, effort: Effort) -> list[float]:
     """Seconds a frame of bare evaluations of the network, in the batches that `restore` makes."""
-    count = case.lanes
+    return [bare(case.model.denoiser, case, case.lanes) for _ in range(effort.evaluations)]
+
+
+@torch.no_grad()
+def bare(denoiser: Denoiser, case: Case, count: int) -> float:
+    """Seconds a frame of one evaluation of so many."""
     condition = {name: value.expand(count, *value.shape[1:]) for name, value in case.example.items()}
     noisy = torch.randn(count, case.model.channels, *case.size, generator=torch.Generator().manual_seed(0))
     sigma = torch.full((count,), float(case.sigmas[len(case.sigmas) // 2]))
-    seconds = []
-    for _ in range(effort.evaluations):
-        began = time.perf_counter()
-        case.model.denoiser(noisy, sigma, condition)
-        seconds.append((time.perf_counter() - began) / count)
-    return seconds
+    began = time.perf_counter()
+    denoiser(noisy, sigma, condition)
+    return (time.perf_counter() - began) / count
 
 
 def per_step(options: Options, effort: Effort) -> Mapping[str, float]:
@@ -242,6 +252,26 @@ def corrector(options: Options) -> Callable[[], object]:
     anchors = guidance.prepare(3, frame.links, "euler")
     estimates = torch.randn(1 + len(anchors), *shape, generator=torch.Generator().manual_seed(options.seed))
     return lambda: guidance.correction(estimates[0], anchors, list(estimates[1:]))
+
+
+def shared(case: Case, options: Options, effort: Effort) -> dict[str, Run]:
+    """The default in one process of one thread, and in two, which share the clip; processes that have started."""
+    found, threads = {}, torch.get_num_threads()
+    settings = Settings(task=TASK, scale=SCALE, model=options.model, steps=effort.steps, seed=options.seed)
+    torch.set_num_threads(1)
+    try:
+        for devices in ("cpu", "cpu,cpu"):
+            with VideoReader(case.path, 0, effort.frames) as reader:
+                run = open_run(list(reader), replace(settings, device=devices, flow="refined"))
+            if run is None:
+                raise UserError("the clip has no frame: ask for one or more")
+            bare(run.restoration.denoiser, case, run.restoration.share)  # all have answered once
+            began, spent = time.perf_counter(), time.process_time()
+            clip = torch.stack(list(run))
+            found[devices] = Run(time.perf_counter() - began, time.process_time() - spent, clip)
+    finally:
+        torch.set_num_threads(threads)
+    return found
 
 
 class Figures(NamedTuple):
@@ -320,6 +350,13 @@ def step_verdicts(steps: Mapping[str, float], correction: float) -> Iterator[Ver
     )
 
 
+def shared_verdicts(together: Mapping[str, Run]) -> Iterator[Verdict]:
+    one, two = together["cpu"], together["cpu,cpu"]
+    faster, alike = one.seconds / two.seconds, float(psnr(two.clip, one.clip).min())
+    yield "two processes of one thread, times as fast as one", faster, f"at least {SHARED}", faster >= SHARED
+    yield "their clip against its, PSNR of the worst frame, dB", alike, f"at least {SAME:g}", alike >= SAME
+
+
 def met(answer: bool) -> str:
     return "met" if answer else "NOT met"
 
@@ -338,4 +375,5 @@ def notes(case: Case, evaluation: float, effort: Effort) -> list[str]:
         "composition the yardstick sharpens each frame further (docs/design.md), and to come near that is no aim",
         "guided and unguided step: as bench sampler takes them, of frames with both anchors, one lane; the making of "
         "links is in it, flow, noise and files are not",
+        "two processes: the default, once each; that they start is left out, as is decoding and encoding",
     ]
