@@ -85,6 +85,7 @@ CASES = {
     "smooth noise, a share of it fresh": {"lanes": 2, "spectrum": "squared-exponential", "fresh": 0.2},
     "noise that carries nothing": {"lanes": 2, "noise": "integral", "cuts": (2, 5)},
     "holes": {"lanes": 2, "task": "inpainting"},
+    "guidance in the last step alone": {"lanes": 3, "guided": 0.3},
     "latents, decoded frames aligned": {"lanes": 2, "model": of_latents(), "decoded_guidance": 1.0},
 }
 
@@ -170,3 +171,16 @@ def test_a_wrong_frame_is_told_of_when_its_turn_comes():
     with pytest.raises(ShapeError, match="frame 2"):
         finished.extend(run)
     assert len(finished) == 2
+
+
+def test_guidance_acts_in_the_share_of_the_steps_that_is_asked():
+    def made(**options):
+        return torch.stack(list(begun(**options)))
+
+    whole, late, never, none = (
+        made(lanes=1, **how) for how in ({}, {"guided": 0.3}, {"guided": 0.0}, {"guidance": "none"})
+    )
+    assert torch.equal(never, none)
+    assert not torch.equal(late, none)
+    assert not torch.equal(late, whole)
+    torch.testing.assert_close(made(lanes=4, guided=0.3), late, rtol=0, atol=1e-5)

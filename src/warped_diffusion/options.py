@@ -17,15 +17,16 @@ DILATE, FEATHER = 4, 4
 
 @dataclass(frozen=True)
 class Preset:
-    """How much is spent on a frame: steps of a solver."""
+    """How much is spent on a frame: steps of a solver, and the share of them that guidance acts in."""
 
     steps: int
     solver: str
+    guided: float = 1.0
 
 
 PRESETS: dict[str, Preset] = {
-    "draft": Preset(6, "euler"),
-    "standard": Preset(11, "euler"),
+    "draft": Preset(6, "euler", 0.5),
+    "standard": Preset(11, "euler", 0.5),
     "best": Preset(20, "euler"),
 }
 """Measured by `bench end-to-end`; docs/benchmarks.md says what each costs and gives."""
@@ -67,7 +68,9 @@ class Options:
         blur: deviation in pixels of the Gaussian that deblurring undoes; None for 1.5, or for a task that has none.
         dilate: pixels by which a mask is grown, for those that follow an object closely; None for `DILATE`.
         feather: pixels around the grown mask in which the restored frame passes into the input; None for `FEATHER`.
-        preset: a name in `PRESETS`, in the place of steps and solver; None for those.
+        preset: a name in `PRESETS`, in the place of steps, solver and `guided`; None for those.
+        guided: share of the steps, from 0 to 1, in which guidance acts: the last ones. Early ones say little of a frame
+            that later ones do not say again.
     """
 
     task: str | None = None
@@ -95,6 +98,7 @@ class Options:
     pretrained: PretrainedOptions | None = None
     blur: float | None = None
     preset: str | None = None
+    guided: float = 1.0
 
     @property
     def rim(self) -> tuple[int, int]:
@@ -122,7 +126,7 @@ def _unfolded(options: Options) -> Options:
     if options.preset not in PRESETS:
         raise UserError(f"no preset is called {options.preset!r}: choose one of {', '.join(PRESETS)}")
     chosen = PRESETS[options.preset]
-    for name, usual in (("steps", Options.steps), ("solver", Options.solver)):
+    for name, usual in (("steps", Options.steps), ("solver", Options.solver), ("guided", Options.guided)):
         if getattr(options, name) not in (usual, getattr(chosen, name)):
             raise UserError(
                 f"preset {options.preset} takes {chosen.steps} steps of {chosen.solver}, but {name} is "
@@ -168,6 +172,13 @@ def temperature(detail: float) -> float:
     if not 0 <= detail <= 1:
         raise UserError(f"detail is from 0, faithful and smooth, to 1, got {detail!r}")
     return 1 - (1 - detail) ** 2
+
+
+def unguided_steps(guided: float, steps: int) -> int:
+    """How many steps of a frame guidance lets pass.   Raises: UserError for a share that is not from 0 to 1."""
+    if not 0 <= guided <= 1:
+        raise UserError(f"guided is the share of the steps in which guidance acts, from 0 to 1, got {guided!r}")
+    return round((1 - guided) * steps)
 
 
 def choose_lanes(lanes: int | str, size: tuple[int, int], device: torch.device) -> int:

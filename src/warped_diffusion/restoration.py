@@ -34,7 +34,15 @@ from warped_diffusion.flow import (
 from warped_diffusion.holes import Hole, missing
 from warped_diffusion.models import load_model, replicas
 from warped_diffusion.noise import Scheme, get_spectrum, make_scheme
-from warped_diffusion.options import Options, check_cuts, choose_devices, choose_lanes, settled, temperature
+from warped_diffusion.options import (
+    Options,
+    check_cuts,
+    choose_devices,
+    choose_lanes,
+    settled,
+    temperature,
+    unguided_steps,
+)
 from warped_diffusion.tasks import SuperResolution, Task, composite, make_task
 
 Progress = Callable[[int], None]
@@ -139,6 +147,7 @@ class Restoration:
             raise UserError(f"the model knows noise of spectrum {', '.join(self.model.spectra)}, not {self.spectrum!r}")
         guidance = options.guidance
         self.guidance = make_guidance(guidance, options.strength) if isinstance(guidance, str) else guidance
+        self.guided_from = unguided_steps(options.guided, options.steps)
         self.solver = get_solver(options.solver)
         self.temperature = temperature(self.task.detail if options.detail is None else options.detail)
         at_once = self.canvas.grid if tiling is None else tiling.largest(self.canvas.grid)

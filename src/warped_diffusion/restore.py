@@ -49,6 +49,7 @@ def restore(
     pretrained: PretrainedOptions | None = None,
     blur: float | None = None,
     preset: str | None = None,
+    guided: float = 1.0,
 ) -> Tensor:
     """Restore a clip that is held in memory; `Options` explains the keywords.
 
@@ -88,6 +89,7 @@ def restore(
         pretrained=pretrained,
         blur=blur,
         preset=preset,
+        guided=guided,
     )
     beyond = [cut for cut in check_cuts(cuts) or () if cut >= len(frames)]
     if beyond:

@@ -59,6 +59,7 @@ class Run:
         self.wavefront = Wavefront(
             self.denoise, self.inputs(), restoration.sigmas, restoration.solver, guidance, self.lanes, device
         )
+        self.wavefront.guided_from = restoration.guided_from
         if restoration.share > 1 and device.type == "cpu":
             # Each replica's core waits for the corrections.
             self.wavefront.each = ThreadPoolExecutor(restoration.share, "correction").map

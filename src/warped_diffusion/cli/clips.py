@@ -96,8 +96,10 @@ def asked(
     steps: Annotated[int, typer.Option(help="Network evaluations a frame.")] = 20,
     solver: Annotated[str, typer.Option(help="euler or dpmpp-2m.")] = "euler",
     preset: Annotated[
-        str | None, typer.Option(help="draft, standard or best: steps and solver in one.", show_default="those given")
+        str | None,
+        typer.Option(help="draft, standard or best: steps, solver and guided in one.", show_default="those given"),
     ] = None,
+    guided: Annotated[float, typer.Option(help="Share of the steps, the last ones, in which guidance acts.")] = 1.0,
     flow: Annotated[
         str, typer.Option(help="Estimator of optical flow: auto, refined, dis, raft or raft-small.")
     ] = "auto",
@@ -161,6 +163,7 @@ def asked(
         steps=steps,
         solver=solver,
         preset=preset,
+        guided=guided,
         flow=flow,
         lanes=lane_count(lanes),
         seed=seed,

@@ -108,6 +108,8 @@ class Wavefront:
         self.frames, self.levels, self.lanes = frames, levels, lanes
         self.steps = len(levels) - 1
         self.device = device or torch.device("cpu")
+        self.guided_from = 0
+        """The first step at which guidance acts; before it frames do not wait for one another."""
         self.each: Callable[..., Iterable[Tensor]] = map
         """How the frames' corrections are gone through: they do not depend on one another."""
         self.done = False
@@ -223,8 +225,12 @@ class Wavefront:
     def ready(self, lane: _Lane) -> bool:
         """Whether a frame can step: it is not finished, and its anchors' estimates at this step are there."""
         return lane.step < self.steps and all(
-            (anchor.link.reference, lane.step) in self.estimates for anchor in lane.anchors
+            (anchor.link.reference, lane.step) in self.estimates for anchor in self.acting(lane)
         )
+
+    def acting(self, lane: _Lane) -> tuple[Anchor, ...]:
+        """The anchors that a frame is compared with at its step."""
+        return lane.anchors if lane.step >= self.guided_from else ()
 
     @torch.no_grad()
     def tick(self) -> None:
@@ -233,7 +239,7 @@ class Wavefront:
         noisy = torch.stack([lane.state for lane in batch])
         sigma = noisy.new_tensor([self.levels[lane.step] for lane in batch])
         condition = {name: torch.stack([lane.condition[name] for lane in batch]) for name in batch[0].condition}
-        through_network = self.guidance.through_network and any(lane.anchors for lane in batch)
+        through_network = self.guidance.through_network and any(self.acting(lane) for lane in batch)
         with torch.set_grad_enabled(through_network):
             output = self.denoiser(noisy.requires_grad_(through_network), sigma, condition)
         denoised = output.detach().to(noisy.dtype)
@@ -247,17 +253,18 @@ class Wavefront:
 
     def correction(self, lane: _Lane, denoised: Tensor) -> Tensor:
         """What guidance has to say to one frame's estimate."""
-        if not lane.anchors:
+        anchors = self.acting(lane)
+        if not anchors:
             return torch.zeros_like(denoised)
-        references = [self.estimates[anchor.link.reference, lane.step] for anchor in lane.anchors]
-        return self.guidance.correction(denoised, lane.anchors, references)
+        references = [self.estimates[anchor.link.reference, lane.step] for anchor in anchors]
+        return self.guidance.correction(denoised, anchors, references)
 
     def step(self, lane: _Lane, denoised: Tensor, push: Tensor) -> None:
         """Step one frame to its next noise level, and keep its estimate for those that follow."""
         sigma, sigma_next = self.levels[lane.step], self.levels[lane.step + 1]
         lane.state = self.solver.step(lane.state, denoised, sigma, sigma_next, lane.history) - push
         lane.history = (denoised, sigma)
-        if self.guidance.strength > 0:
+        if self.guidance.strength > 0 and lane.step >= self.guided_from:
             # A copy of its own: an item of the batch would keep the whole batch's memory for as long as it lives.
             self.estimates[lane.index, lane.step] = denoised.clone()
         lane.step += 1
