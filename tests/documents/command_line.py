@@ -68,6 +68,10 @@ def _restore(source: Path, target: Path, options: Options, *rest: Any, **given: 
     raise Reached
 
 
+def _restore_many(clips: object, folder: object, keywords: dict[str, Any], run: object) -> None:
+    _restore(Path("in.mp4"), Path("out.mp4"), **keywords)
+
+
 def _hub(options: Options) -> str:
     if len(str(options.model).split("/")) < 2 and not str(options.model).endswith(".safetensors"):
         raise UserError(f"no model {options.model!r}")
@@ -124,6 +128,8 @@ def _reached(*_: Any, **__: Any) -> None:
 
 
 STAND_INS = {
+    "warped_diffusion.batch.clips_of": lambda inputs, folder: [],
+    "warped_diffusion.batch.restore_many": _restore_many,
     "warped_diffusion.restore_video.restore_video": _restore,
     "warped_diffusion.restore_video.degrade_video": _degrade,
     "warped_diffusion.demo.VideoReader": _reached,  # its options are checked before

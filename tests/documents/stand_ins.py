@@ -11,7 +11,17 @@ from tests.training.packed import pack
 from warped_diffusion.video import VideoWriter, write_picture
 
 FRAMES, SIZE = 3, (64, 144)
-CLIPS = ("in.mp4", "small.mp4", "good.mp4", "sharp.mp4", "blurred.mp4", "clip.mkv", "removal/clip.mp4")
+CLIPS = (
+    "in.mp4",
+    "small.mp4",
+    "good.mp4",
+    "sharp.mp4",
+    "blurred.mp4",
+    "clip.mkv",
+    "removal/clip.mp4",
+    "more.mp4",
+    "clips/a.mp4",
+)
 
 
 def clip(size: tuple[int, int] = SIZE) -> Tensor:
@@ -25,7 +35,7 @@ def clip(size: tuple[int, int] = SIZE) -> Tensor:
 def place(folder: Path) -> None:
     """Write them all into `folder`."""
     frames = clip()
-    for name in ("frames", "removal", "restored"):
+    for name in ("clips", "frames", "removal", "restored"):
         (folder / name).mkdir()
     for name in CLIPS:
         with VideoWriter(folder / name, size=SIZE, frame_rate=Fraction(25)) as writer:
