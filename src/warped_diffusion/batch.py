@@ -4,7 +4,8 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 from warped_diffusion.errors import Stopped, UserError, WarpedDiffusionError
 from warped_diffusion.fingerprints import ROUNDING, Settings, content, described
 from warped_diffusion.finished import is_finished, mark
+from warped_diffusion.footage import Footage
 from warped_diffusion.masked_video import MaskSource
 from warped_diffusion.options import settled
+from warped_diffusion.parts import Divided, Part, restore_part
 from warped_diffusion.restore_video import restore_video
 from warped_diffusion.storage import append, at_hand, place
+from warped_diffusion.video import USUAL
 from warped_diffusion.video.encoding import KINDS, VISUALLY_LOSSLESS
 
 CLIPS = (
@@ -32,10 +36,21 @@ CODES = {"restored": 0, "finished before": 0, "refused": 2, "failed": 1, "stoppe
 
 @dataclass(frozen=True)
 class Clip:
-    """One of a batch: the degraded clip, and where the restored one goes."""
+    """One of a batch: the degraded clip, and where the restored one goes.
+
+    Attributes:
+        part: of the clip, all that is meant of it; its frames are kept in the clip's journal.
+        apart: do not restore it, but say what its parts are; one that is in one piece is restored.
+    """
 
     source: Path
     target: Path
+    part: Part | None = None
+    apart: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.source.name + (f", {self.part}" if self.part else "")
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,7 @@ class Outcome:
     """What became of a clip.
 
     Attributes:
-        state: a name in `CODES`.
+        state: a name in `CODES`, or "divided" for a clip whose `parts` are to be restored before it.
         frames, seconds: written and spent.
         note: a warning, or why it is not restored.
         details: of a fault of ours, the traceback.
@@ -55,15 +70,50 @@ class Outcome:
     seconds: float = 0.0
     note: str = ""
     details: str = ""
+    parts: tuple[Clip, ...] = ()
 
     @property
     def sentence(self) -> str:
-        return f"{self.clip.source.name}: {self.state}" + (f", {self.note}" if self.note else "")
+        return f"{self.clip.name}: {self.state}" + (f", {self.note}" if self.note else "")
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is what became of a whole clip."""
+        return self.state != "divided" and self.clip.part is None
 
 
 Runner = Callable[[Callable[[Clip], Outcome], Sequence[Clip]], Iterator[Outcome]]
 """Does the work on every clip, here or elsewhere, and yields the outcomes as they come. What it is given can be pickled
-for another process or machine; a worker that dies is for it to make an outcome of."""
+for another process or machine; a worker that dies is for it to make an outcome of. It may ask for clips to be divided,
+by `apart`: see `Division`."""
+
+
+class Division:
+    """For a runner that asks for clips to be divided: what can be done next, once something is done."""
+
+    def __init__(self) -> None:
+        self._missing: dict[Clip, set[Clip]] = {}
+
+    def after(self, outcome: Outcome) -> list[Clip]:
+        """The parts of a clip that was divided, or the clip once none of its parts is missing.
+
+        A part that was not restored is tried again by the clip, and what is wrong with it told as the clip's.
+        """
+        whole = replace(outcome.clip, part=None, apart=False)
+        if outcome.state == "divided":
+            self._missing[whole] = set(outcome.parts)
+            return list(outcome.parts)
+        if outcome.clip.part is None:
+            self._missing.pop(whole, None)
+            return []
+        if outcome.state != "stopped":
+            self._missing[whole].discard(outcome.clip)
+        return [] if self._missing[whole] else [whole]
+
+    def stopped(self) -> list[Outcome]:
+        """Of the clips that were divided and not joined, when nothing more is begun."""
+        note = "the parts that are finished are kept: the same command goes on from there"
+        return [Outcome(whole, "stopped", note=note) for whole in self._missing]
 
 
 def in_turn(work: Callable[[Clip], Outcome], clips: Sequence[Clip]) -> Iterator[Outcome]:
@@ -99,6 +149,8 @@ def restore_many(
 ) -> Iterator[Outcome]:
     """Restore clips that are not finished yet, and tell of each when it is; each also becomes a line of `LOG`.
 
+    Where the runner divides clips, the same is told of their parts; the clip's seconds are then those of all of them.
+
     Args:
         folder: for the results; made if it is not there.
         keywords: of `restore_video`, for all of them.
@@ -107,27 +159,36 @@ def restore_many(
     """
     folder = place(folder) if isinstance(folder, str) else folder
     append(folder / LOG, "")
+    spent: dict[Path, float] = {}
     for outcome in run(partial(restore_clip, keywords=keywords, how=_how(keywords)), clips):
-        told = asdict(outcome) | {"clip": str(outcome.clip.source), "output": str(outcome.clip.target)}
-        append(folder / LOG, json.dumps({"time": time.strftime("%FT%T%z"), **told}) + "\n")
+        target = outcome.clip.target
+        spent[target] = spent.get(target, 0.0) + outcome.seconds
+        if outcome.is_final:
+            outcome = replace(outcome, seconds=round(spent[target], 2))
+        append(folder / LOG, json.dumps({"time": time.strftime("%FT%T%z"), **_told(outcome)}) + "\n")
         yield outcome
 
 
 def restore_clip(clip: Clip, keywords: Mapping[str, Any], how: Settings) -> Outcome:
-    """Restore one clip, unless it is finished; whatever happens becomes an outcome."""
+    """Restore one clip, or the part of it that is meant, unless it is finished; what happens becomes an outcome."""
     started = time.perf_counter()
 
-    def outcome(state: str, note: str = "", frames: int = 0, details: str = "") -> Outcome:
-        return Outcome(clip, state, frames, round(time.perf_counter() - started, 2), note, details)
+    def outcome(state: str, note: str = "", frames: int = 0, details: str = "", parts: Sequence[Part] = ()) -> Outcome:
+        divided = tuple(replace(clip, part=part, apart=False) for part in parts)
+        return Outcome(clip, state, frames, round(time.perf_counter() - started, 2), note, details, divided)
 
     try:
         how = {**how, "input": content(clip.source)}
         if is_finished(clip.target, how, keywords.get("overwrite", False)):
             return outcome("finished before")
+        if clip.part is not None:
+            return outcome("restored", frames=_restore_part(clip, clip.part, keywords))
         with at_hand(clip.source, clip.target) as (source, target, kept):
-            result = restore_video(source, target, kept=kept, **keywords)
+            result = restore_video(source, target, kept=kept, apart=clip.apart, **keywords)
         mark(clip.target, how)
         return outcome("restored", result.warning or "", result.frames)
+    except Divided as divided:
+        return outcome("divided", f"into {len(divided.parts)} parts", parts=divided.parts)
     except UserError as error:
         return outcome("refused", str(error))
     except Stopped as stop:
@@ -163,13 +224,34 @@ def summary(outcomes: Iterable[Outcome]) -> str:
 
 def _how(keywords: Mapping[str, Any]) -> Settings:
     """All that restored clips depend on, but for the input, and for what changes them by rounding at most."""
-    tracked = keywords.get("track_mask", False)
-    masks = MaskSource(keywords.get("mask"), keywords.get("mask_box"), tracked, keywords.get("pad"))
-    how = described(settled(keywords["options"]), keywords.get("bounds", (None, None)), masks)
+    how = described(settled(keywords["options"]), keywords.get("bounds", (None, None)), _masks(keywords))
     rate = keywords.get("frame_rate")
     how |= {"codec": keywords.get("codec"), "quality": keywords.get("quality", VISUALLY_LOSSLESS)}
     how |= {"frame-rate": None if rate is None else str(rate)}
     return {name: value for name, value in how.items() if name not in ROUNDING}
+
+
+def _masks(keywords: Mapping[str, Any]) -> MaskSource:
+    tracked = keywords.get("track_mask", False)
+    return MaskSource(keywords.get("mask"), keywords.get("mask_box"), tracked, keywords.get("pad"))
+
+
+def _restore_part(clip: Clip, part: Part, keywords: Mapping[str, Any]) -> int:
+    """The number of its frames."""
+    bounds, limits = keywords.get("bounds", (None, None)), keywords.get("limits", USUAL)
+    with at_hand(clip.source, clip.target, part.folder) as (source, target, kept), ExitStack() as stack:
+        footage = Footage(
+            *(source, settled(keywords["options"]), bounds, _masks(keywords), stack),
+            *(keywords.get("frame_rate"), limits),
+        )
+        return restore_part(footage, target, part, kept, keywords.get("progress", lambda _: None))
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    """In JSON's terms, for `LOG`."""
+    told, clip = asdict(replace(outcome, parts=())), outcome.clip
+    del told["parts"]
+    return told | {"clip": str(clip.source), "output": str(clip.target), "part": str(clip.part) if clip.part else None}
 
 
 def _files(given: Path) -> list[Path]:

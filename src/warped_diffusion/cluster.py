@@ -6,12 +6,12 @@ What a worker leaves undone when it is lost, another takes up, from the clip's j
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from warped_diffusion.batch import Clip, Outcome, died
+from warped_diffusion.batch import Clip, Division, Outcome, died
 from warped_diffusion.errors import UserError
 
 Work = Callable[[Clip], Outcome]
@@ -37,11 +37,14 @@ class Cluster:
         address: `LOCAL`; `auto`, the cluster that this machine belongs to; or ray://HOST:PORT.
         jobs: clips at the same time on each machine, which divide its GPUs and cores; None for one on each GPU, or one
             where there is none.
+        divide: whether clips are restored in parts, where they have several shots, so that one is the work of many;
+            None for where there are fewer clips than can be restored at the same time.
     Raises: UserError for fewer than one, without the library, and if the cluster cannot be reached.
     """
 
     address: str = LOCAL
     jobs: int | None = None
+    divide: bool | None = None
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
@@ -49,10 +52,12 @@ class Cluster:
 
     def __call__(self, work: Work, clips: Sequence[Clip]) -> Iterator[Outcome]:
         with _connected(self.address) as ray:
-            share, threads = self._share([node["Resources"] for node in ray.nodes() if node["Alive"]])
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            share, threads = self._share(nodes)
+            apart = len(clips) < len(nodes) * self._jobs(nodes) if self.divide is None else self.divide
             task = ray.remote(_serve).options(max_retries=RETRIES, **share)
-            waiting = {task.remote(work, clip, threads): clip for clip in clips}
-            stopping = False
+            waiting = {task.remote(work, clip, threads): clip for clip in (replace(c, apart=apart) for c in clips)}
+            division, stopping = Division(), False
             while waiting:
                 try:
                     (ready,), _ = ray.wait(list(waiting), num_returns=1)
@@ -63,13 +68,22 @@ class Cluster:
                     for reference in waiting:
                         ray.cancel(reference)
                     continue
-                yield _outcome(ray, ready, waiting.pop(ready))
+                outcome = _outcome(ray, ready, waiting.pop(ready))
+                following = division.after(outcome)
+                if not stopping:
+                    waiting |= {task.remote(work, clip, threads): clip for clip in following}
+                yield outcome
+            yield from division.stopped()
+
+    def _jobs(self, nodes: Sequence[dict[str, float]]) -> int:
+        """Clips at the same time on each of the machines."""
+        return self.jobs or max(1, int(min(node.get("GPU", 0.0) for node in nodes)))
 
     def _share(self, nodes: Sequence[dict[str, float]]) -> tuple[dict[str, float], int]:
         """What a clip takes of a machine, as Ray counts it, and the threads that are its part."""
         gpus = min(node.get("GPU", 0.0) for node in nodes)
         cores = min(node.get("CPU", 1.0) for node in nodes)
-        jobs = self.jobs or max(1, int(gpus))
+        jobs = self._jobs(nodes)
         mine = cores / jobs
         return {"num_cpus": int(mine) if mine >= 1 else mine, "num_gpus": gpus / jobs}, max(1, int(mine))
 

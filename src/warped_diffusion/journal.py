@@ -6,6 +6,7 @@ A folder OUTPUT.journal holds `journal.json` (format, settings) and for each pas
     state-000003.safetensors   what the run carried on when the last of them was kept, see `snapshots`
     index.json                 which of these count; replaced in one step, once the files that it names are on the disk
 
+A clip that is restored in parts (see `parts`) has a folder of this kind for each of them within its own instead.
 What `index.json` does not name is a left-over of a run that was killed, and is removed. Nothing is pickled.
 """
 
@@ -45,11 +46,11 @@ class Journal:
     """
 
     def __init__(self, target: Path, kept: Callable[[Path], None] = lambda _: None) -> None:
-        self.folder = target.with_name(f"{target.name}.journal")
+        self.folder = folder_of(target)
         self._tell = kept
         self._lock: IO[str] | None = None
         self._kept: dict[str, Any] = {}
-        self._opened = self._forgotten = False
+        self._opened = self._forgotten = self._left = False
 
     def open(self, settings: dict[str, Any]) -> None:
         """Begin, or go on where there is something to go on with.
@@ -72,7 +73,7 @@ class Journal:
             )
         for name in self._kept.get("partial", []):
             _remove_partial(Path(name))
-        self._kept = {"format": FORMAT, "settings": settings, "partial": []}
+        self._kept = {"format": FORMAT, "settings": settings, "partial": [], "parts": self.parts}
         self._opened = True
         self._write()
 
@@ -87,14 +88,36 @@ class Journal:
         self._write()
         return partial
 
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """In which the clip is restored, as they were given; none if it is in one piece."""
+        return list(self._kept.get("parts", []))
+
+    def divide(self, parts: list[dict[str, Any]]) -> None:
+        """Note the parts in which the clip is to be restored, for all that go on with it, and leave the folder."""
+        self._kept["parts"] = parts
+        self._write()
+        self._tell(self.folder)
+        self.leave()
+
+    def leave(self) -> None:
+        """Keep the folder, although all goes well."""
+        self._left = True
+
     def forget(self) -> None:
         """Remove all that is kept, whatever comes: there is nothing to go on with."""
         self._forgotten = True
 
     @property
+    def count(self) -> int:
+        """Finished frames of the output."""
+        with _reported(self.folder):
+            return sum(int(_read_json(index)["frames"]) for index in self.folder.rglob("restored/index.json"))
+
+    @property
     def is_empty(self) -> bool:
         """Whether no track has anything to go on with."""
-        return not any(self.folder.glob("*/index.json"))
+        return not any(self.folder.rglob("index.json"))
 
     def __enter__(self) -> Self:
         return self
@@ -102,13 +125,19 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._lock is None:
             return
-        if self._opened and (kind is None or self._forgotten or self.is_empty):
+        useless = self._forgotten or (not self._left and (kind is None or self.is_empty))
+        if self._opened and useless:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
     def _write(self) -> None:
         with _reported(self.folder):
             _replace(self.folder / "journal.json", lambda path: path.write_text(json.dumps(self._kept)))
+
+
+def folder_of(target: Path) -> Path:
+    """Where the journal of an output is."""
+    return target.with_name(f"{target.name}.journal")
 
 
 class Track:

@@ -204,7 +204,8 @@ class Restoration:
             pictures = project(pictures, batch["measurement"], self.task.operator(batch), ratio)
         return self.task.agree(pictures, batch)
 
-    def seen(self, frame: Tensor, hole: Hole | None, condition: Condition) -> Seen:
+    @staticmethod
+    def seen(frame: Tensor, hole: Hole | None, condition: Condition) -> Seen:
         """The frame as the flow sees it."""
         if hole is None:
             return Seen(frame, None)

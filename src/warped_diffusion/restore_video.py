@@ -1,11 +1,10 @@
 """Restoring and degrading video files: decoded, worked on and encoded as a stream."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,17 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warped_diffusion.errors import NotFiniteError, ShapeError, UserError
-from warped_diffusion.fingerprints import settings
+from warped_diffusion.footage import Footage, restore_masked
 from warped_diffusion.holes import Holes
 from warped_diffusion.interrupts import Interrupts
 from warped_diffusion.journal import Journal, Track
 from warped_diffusion.masked_video import ALPHA, Bounds, MaskedVideo, MaskSource, Pad, open_masked
 from warped_diffusion.masks import Box
-from warped_diffusion.memory import sampling
-from warped_diffusion.options import Options, check_cuts, settled
+from warped_diffusion.options import Options, settled
+from warped_diffusion.parts import Divided, divide, joined
 from warped_diffusion.provenance import describe
 from warped_diffusion.restoration import Progress
-from warped_diffusion.restore import open_run
+from warped_diffusion.storage import Kept
 from warped_diffusion.tasks import enlarge, make_task
 from warped_diffusion.video import (
     USUAL,
@@ -71,7 +70,8 @@ def restore_video(
     quality: str | float = VISUALLY_LOSSLESS,
     frame_rate: Fraction | None = None,
     limits: Limits = USUAL,
-    kept: Callable[[Path], None] = lambda _: None,
+    kept: Kept = lambda _: None,
+    apart: bool = False,
     **keywords: object,
 ) -> Result:
     """Restore a video file or a sequence of pictures; frame rate, frame count and sound stay as they are.
@@ -93,39 +93,40 @@ def restore_video(
         frame_rate: frames a second of a sequence of pictures, 25 by default.
         limits: how large the clip may be, before and after restoring.
         kept: told of the journal's folder whenever something new is safely in it.
+        apart: where the clip has several shots, do not restore it, but say in what parts others may.
     Raises: UserError for a file or an option that cannot be used, or one that is not as when the clip was begun;
-        Stopped after Ctrl-C. Nothing half-written is left behind but the journal, where there is any to go on with.
+        Stopped after Ctrl-C, Divided as asked with `apart`. Nothing half-written is left behind but the journal, where
+        there is any to go on with.
         NotFiniteError where a model fails in a frame: those before it are kept beside the target, under TARGET's name
         with ".first-N-frames", and the journal, which would lead there again, is removed.
     """
     options = settled(replace(options or Options(), **keywords))  # type: ignore[arg-type]
     masks = MaskSource(mask, mask_box, track_mask, pad)
     with ExitStack() as stack:
-        opened = partial(
-            open_masked, source, bounds, masks, options.rim[0], stack, frame_rate=frame_rate, limits=limits
-        )
-        video = opened()
+        footage = Footage(Path(source), options, bounds, masks, stack, frame_rate, limits)
+        named, options, video, size = options, footage.options, footage.video, footage.size
         reader, runs = video.reader, 1 if compare is None else 2
-        named, options = options, replace(options, cuts=_within(options.cuts, reader))
-        size = make_task(str(options.task), options.scale, options.blur).output_size(video.size)
-        limits.check_size(size, f"a restored frame of {source}")
         further = {"range": _range(bounds), "mask": mask, "mask_box": mask_box, "track_mask": track_mask, "pad": pad}
         how = {"codec": codec, "quality": quality, "comment": describe(named, **further)}
         how |= {"alpha": reader.has_alpha and mask != ALPHA, "overwrite": overwrite}
         journal = stack.enter_context(Journal(Path(target), kept))
-        journal.open(settings(Path(source), options, bounds, masks))
+        journal.open(footage.settings)
         writer = open_output(target, reader, size, partial=journal.partial(Path(target)), **how)  # type: ignore[arg-type]
         stack.enter_context(writer)
+        if apart and (parts := divide(footage, journal)):
+            raise Divided(parts)
         opacity = _opacity(video, size, stack) if writer.keeps_alpha else None
         begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
-        bits = 8 if reader.bits <= 8 else 16
-        track, interrupts = journal.track("restored", bits), stack.enter_context(Interrupts())
-        resumed = track.count
-        clock = Clock(restore_masked(video, options, progress, track, interrupts))
+        interrupts, resumed = stack.enter_context(Interrupts()), journal.count
+        if journal.parts:
+            clock = Clock(joined(footage, journal, kept, progress, interrupts))
+        else:
+            track = journal.track("restored", footage.bits)
+            clock = Clock(restore_masked(video, options, progress, track, interrupts))
         comparison = None
         if compare is not None:
-            inputs, alone = (opened(masked=n > 0) for n in range(2))
-            comparison = Comparison(inputs, alone, options, size, progress, journal.track("alone", bits))
+            inputs, alone = (footage.open(stack, masked=n > 0) for n in range(2))
+            comparison = Comparison(inputs, alone, options, size, progress, journal.track("alone", footage.bits))
         strips = None
         count = 0
         with _keeping(writer, journal, reader.start):
@@ -160,30 +161,6 @@ def _keeping(writer: VideoWriter | PictureWriter, journal: Journal, start: int) 
             writer.close(kept)
         journal.forget()
         raise NotFiniteError(start + error.frame, kept) from error
-
-
-def restore_masked(
-    video: MaskedVideo,
-    options: Options,
-    progress: Progress,
-    track: Track,
-    stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Tensor]:
-    """As `restore_stream`, of a video whose masks are already dilated, from where the track of its journal ends."""
-    if video.masks is not None:
-        options = replace(options, dilate=0)
-    if track.done:
-        for _ in video.frames:  # what is learnt on the way, when each frame is shown, the output needs as well
-            if video.masks is not None:
-                next(video.masks, None)
-        return track.run(None)
-    run = open_run(video.frames, options, progress=progress, masks=video.masks)
-    if run is None:
-        return iter(())
-    if track.is_begun:
-        run.resume(track.state())
-        progress(run.evaluations)
-    return sampling(track.run(run, stop), options, run.lanes)
 
 
 def degrade_video(
@@ -239,21 +216,6 @@ def _pairs(video: MaskedVideo) -> Iterator[tuple[Tensor, Tensor | None]]:
         yield frame, None if holes is None else holes.take(count - 1).mask
     if holes is not None:
         holes.finish(count)
-
-
-def _within(cuts: str | Sequence[int], reader: VideoReader) -> str | Sequence[int]:
-    """The cuts that a reader's range holds, counted from its first frame.
-
-    Raises: UserError as `check_cuts`, and for a cut beyond the file's end, where that is known.
-    """
-    known = check_cuts(cuts)
-    if known is None:
-        return cuts
-    expected = reader.frames_expected if reader.frames_counted and reader.stop is None else None
-    if known and expected is not None and max(known) >= reader.start + expected:
-        last = reader.start + expected - 1
-        raise UserError(f"cuts has frame {max(known)}, the last of {reader.path} is {last}: count from 0")
-    return tuple(sorted(cut - reader.start for cut in known if cut > reader.start))
 
 
 class Clock:

@@ -44,10 +44,14 @@ def is_remote(given: object) -> bool:
 
 
 @contextmanager
-def at_hand(source: Path, target: Path) -> Iterator[tuple[Path, Path, Kept]]:
+def at_hand(source: Path, target: Path, part: str = "") -> Iterator[tuple[Path, Path, Kept]]:
     """Both as local files: themselves, or copies in a private folder, of which the target's is sent when it is whole.
 
-    What an earlier run sent of the target's journal is fetched; the third sends the folder that it is called with.
+    What an earlier run sent of the target's journal is fetched; the third sends the folder that it is called with. If
+    that is gone in the end, it is removed where it was sent to, too.
+
+    Args:
+        part: the name of a folder within the journal, which is then all that is fetched and sent.
     Raises: UserError where something cannot be fetched or sent.
     """
     if isinstance(source, Path) and isinstance(target, Path):
@@ -62,13 +66,20 @@ def at_hand(source: Path, target: Path) -> Iterator[tuple[Path, Path, Kept]]:
         if here == target:
             yield given, here, lambda _: None
             return
-        there = target.with_name(f"{target.name}.journal")
-        mirror = Mirror(there)
-        mirror.fetch(here.with_name(there.name))
-        yield given, here, mirror
-        with here.open("rb") as whole:
-            _send(whole, target)
-        mirror.remove()
+        kept_in = Path(f"{target.name}.journal", part)
+        mirror, journal = Mirror(target.parent / str(kept_in)), Path(folder) / kept_in
+        mirror.fetch(journal)
+        try:
+            yield given, here, mirror
+        except BaseException:
+            if not journal.exists():
+                mirror.remove()
+            raise
+        if here.exists():
+            with here.open("rb") as whole:
+                _send(whole, target)
+        if not journal.exists():
+            mirror.remove()
 
 
 class Mirror:

@@ -238,6 +238,14 @@ def restore_many(
             metavar="local|auto|ray://HOST:PORT", help="Restore on a Ray cluster: workers of this machine, or of many."
         ),
     ] = None,
+    divide: Annotated[
+        bool | None,
+        typer.Option(
+            "--divide/--no-divide",
+            help="On a cluster, restore the shots of one clip at the same time.",
+            show_default="where there are fewer clips than can be restored at once",
+        ),
+    ] = None,
 ) -> None:
     """Restore many clips; what fails is told at the end, and run again, the command does only what is left."""
     from warped_diffusion.batch import clips_of, exit_code, restore_many, summary
@@ -249,13 +257,16 @@ def restore_many(
         raise UserError("restore-many takes clips or folders of clips, and then the folder for the restored ones")
     *inputs, folder = map(place, files)
     clips = clips_of(inputs, folder)
-    runner = Processes(jobs or 1) if cluster is None else Cluster(cluster, jobs)
+    if divide is not None and cluster is None:
+        raise UserError("clips are divided on a cluster alone: give --cluster local, or leave --divide out")
+    runner = Processes(jobs or 1) if cluster is None else Cluster(cluster, jobs, divide)
     with bar("restoring") as (begin, advance):
         begin(len(clips))
         outcomes = []
         for outcome in restore_many(clips, folder, asked, runner):
-            outcomes.append(outcome)
-            advance(1)
+            if outcome.is_final:
+                outcomes.append(outcome)
+                advance(1)
             talk.print(outcome.sentence, highlight=False, soft_wrap=True)
     print(summary(outcomes))
     raise typer.Exit(exit_code(outcomes))
