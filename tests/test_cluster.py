@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +13,12 @@ import pytest
 
 from tests.models.tiny import tiny_denoiser
 from tests.test_batch import options_of, write_clip
+from tests.test_parts import write_shots
 from warped_diffusion.batch import clips_of, exit_code, in_turn, restore_many
 from warped_diffusion.cluster import Cluster, _outcome
 from warped_diffusion.errors import UserError
 from warped_diffusion.models import embedded
+from warped_diffusion.restore_video import restore_video
 
 ray = pytest.importorskip("ray")
 
@@ -41,7 +45,7 @@ def restored(folder: Path, out: str, run, **changes: object) -> dict[str, bytes]
 
 def a_worker_in_the_middle(out: Path) -> int | None:
     """The process that has a journal open in which frames are kept."""
-    for index in out.glob("*.journal/restored/index.json"):
+    for index in out.rglob("restored/index.json"):
         lock = str(index.parent.parent / "lock")
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -52,24 +56,52 @@ def a_worker_in_the_middle(out: Path) -> int | None:
     return None
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing else tells which process has a file open")
-def test_a_killed_worker_costs_nothing_but_time(six):
-    killed = []
+@contextmanager
+def a_killed_worker(out: Path) -> Iterator[list[int]]:
+    """While it is entered the first worker that has finished frames is killed, and noted."""
+    killed: list[int] = []
+    over = threading.Event()
 
     def kill() -> None:
-        while not killed:
-            worker = a_worker_in_the_middle(six / "out")
+        while not killed and not over.wait(0.01):
+            worker = a_worker_in_the_middle(out)
             if worker is not None:
                 os.kill(worker, signal.SIGKILL)
                 killed.append(worker)
-            time.sleep(0.01)
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    clips = restored(six, "out", Cluster("local", 2))
+    yield killed
+    over.set()
     thread.join(5)
+
+
+open_files = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="nothing tells which process has a file open"
+)
+
+
+@open_files
+def test_a_killed_worker_costs_nothing_but_time(six):
+    with a_killed_worker(six / "out") as killed:
+        clips = restored(six, "out", Cluster("local", 2))
     assert killed
     assert clips == restored(six, "alone", in_turn)
+
+
+@open_files
+def test_the_shots_of_one_clip_are_the_work_of_many_and_a_killed_ones_goes_on(six):
+    for clip in (six / "clips").iterdir():
+        clip.unlink()
+    write_shots(six / "clips" / "long.mp4", cuts=(12, 24), count=36)
+    clips, asked = clips_of([six / "clips"], six / "out"), options_of(six, lanes=1, steps=2)
+    with a_killed_worker(six / "out") as killed:
+        outcomes = list(restore_many(clips, six / "out", asked, Cluster("local", 2)))
+    assert killed
+    assert [outcome.state for outcome in outcomes] == ["divided", *["restored"] * 4]
+    assert sorted(outcome.frames for outcome in outcomes) == [0, 12, 12, 12, 36]
+    restore_video(six / "clips" / "long.mp4", six / "alone.mp4", **asked)
+    assert (six / "alone.mp4").read_bytes() == (six / "out" / "long.mp4").read_bytes()
 
 
 @pytest.mark.slow
@@ -106,6 +138,20 @@ def test_a_clip_that_costs_every_worker_is_told_of(six):
     outcome = _outcome(Lost(), None, clip)
     assert outcome.state == "failed"
     assert "lost 4 times" in outcome.note
+
+
+def test_clips_are_divided_where_there_are_fewer_than_can_be_restored_at_once():
+    machine = {"CPU": 16.0, "GPU": 2.0}
+    assert [
+        Cluster(jobs=jobs)._divides(count, [machine] * 2) for jobs, count in [(None, 3), (None, 4), (1, 2), (1, 1)]
+    ] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert not Cluster(divide=False)._divides(1, [machine])
+    assert Cluster(divide=True)._divides(9, [machine])
 
 
 def test_what_a_machine_gives_to_each_of_its_clips():

@@ -32,12 +32,13 @@ LEVEL = 1 / 255
 def write_shots(path: Path, cuts: tuple[int, ...] = CUTS, count: int = COUNT) -> None:
     """Patterns that move by a pixel a frame, another one in each shot."""
     torch.manual_seed(0)
-    pattern = torch.empty(0)
+    begin, pattern = 0, torch.empty(0)
     with VideoWriter(path, frame_rate=Fraction(25), size=(24, 32), overwrite=True) as writer:
         for index in range(count):
             if index in (0, *cuts):
+                begin = index
                 pattern = F.interpolate((torch.rand(1, 3, 6, 16) < 0.5).float(), size=(24, 64), mode="bicubic")[0]
-            writer.write(pattern[:, :, index : index + 32].clamp(0.05, 0.85))
+            writer.write(pattern[:, :, index - begin : index - begin + 32].clamp(0.05, 0.85))
 
 
 def dividing(work, clips) -> Iterator[Outcome]:
@@ -199,10 +200,9 @@ def test_what_an_output_cannot_be_is_told_before_anything_is_divided(folder):
     assert not list((folder / "out").glob("*.journal"))
 
 
-@pytest.mark.parametrize("kind", ["memory", "file"])
-def test_parts_at_a_url_are_sent_and_joined_elsewhere(folder, kind):
+def test_parts_at_a_url_are_sent_and_joined_elsewhere(folder):
     pytest.importorskip("upath")
-    remote = place(f"file://{folder}/remote" if kind == "file" else f"memory://{folder.name}")
+    remote = place(f"memory://{folder.name}")
     with (folder / "a.mp4").open("rb") as content:
         _send(content, remote / "in" / "a.mp4")
     out, asked = remote / "out", options_of(folder, lanes=1, steps=2)
@@ -212,7 +212,7 @@ def test_parts_at_a_url_are_sent_and_joined_elsewhere(folder, kind):
     there = out / "a.mp4.journal"
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == [
         "part-00000000.journal",
-        "part-00000005.journal",
+        "part-00000004.journal",
     ]
     again: list[int] = []
     assert told(list(restore_many(clips, out, asked | {"progress": again.append}, dividing))) == THREE

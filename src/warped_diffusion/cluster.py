@@ -54,7 +54,7 @@ class Cluster:
         with _connected(self.address) as ray:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             share, threads = self._share(nodes)
-            apart = len(clips) < len(nodes) * self._jobs(nodes) if self.divide is None else self.divide
+            apart = self._divides(len(clips), nodes)
             task = ray.remote(_serve).options(max_retries=RETRIES, **share)
             waiting = {task.remote(work, clip, threads): clip for clip in (replace(c, apart=apart) for c in clips)}
             division, stopping = Division(), False
@@ -78,6 +78,10 @@ class Cluster:
     def _jobs(self, nodes: Sequence[dict[str, float]]) -> int:
         """Clips at the same time on each of the machines."""
         return self.jobs or max(1, int(min(node.get("GPU", 0.0) for node in nodes)))
+
+    def _divides(self, clips: int, nodes: Sequence[dict[str, float]]) -> bool:
+        """Whether so many clips are divided."""
+        return clips < len(nodes) * self._jobs(nodes) if self.divide is None else self.divide
 
     def _share(self, nodes: Sequence[dict[str, float]]) -> tuple[dict[str, float], int]:
         """What a clip takes of a machine, as Ray counts it, and the threads that are its part."""
