@@ -187,22 +187,30 @@ class Track:
                     yield from_levels(levels)
 
     def add(self, frames: list[np.ndarray], state: dict[str, Any] | None) -> None:
-        """Keep the next finished frames, and what the run carries on after them; None after the clip's last one."""
+        """Keep the next finished frames, and what the run carries on after them; None after the clip's last one.
+
+        If that fails, all that was kept before is as it was, and no room is taken by what was not.
+        """
         index = dict(self._index)
-        with _reported(self.folder):
-            if frames:
-                segment = f"frames-{self.count:08d}.mkv"
-                _replace(self.folder / segment, lambda path: write_lossless(path, frames))
-                index["segments"] = [*index["segments"], segment]
-            index |= {"frames": self.count + len(frames), "state": None, "done": state is None}
-            if state is not None:
-                number = 0 if self._index["state"] is None else int(self._index["state"][6:12]) + 1
-                index["state"] = f"state-{number % 10**6:06d}.safetensors"
-                _replace(self.folder / index["state"], lambda path: write_state(state, path))
-            _replace(self.folder / "index.json", lambda path: path.write_text(json.dumps(index)))
-            if self._index["state"] is not None:
-                (self.folder / self._index["state"]).unlink(missing_ok=True)
-        self._index = index
+        kept = f"; the first {self.count} frames are finished and kept: once that is mended the same command goes on"
+        try:
+            with _reported(self.folder, kept if self.is_begun else ""):
+                if frames:
+                    segment = f"frames-{self.count:08d}.mkv"
+                    _replace(self.folder / segment, lambda path: write_lossless(path, frames))
+                    index["segments"] = [*index["segments"], segment]
+                index |= {"frames": self.count + len(frames), "state": None, "done": state is None}
+                if state is not None:
+                    number = 0 if self._index["state"] is None else int(self._index["state"][6:12]) + 1
+                    index["state"] = f"state-{number % 10**6:06d}.safetensors"
+                    _replace(self.folder / index["state"], lambda path: write_state(state, path))
+                _replace(self.folder / "index.json", lambda path: path.write_text(json.dumps(index)))
+                self._index = index
+                self._tidy()
+        except UserError:
+            with suppress(OSError):
+                self._tidy()
+            raise
         self._tell()
 
     def run(self, run: Run | None, stop: Callable[[], bool] = lambda: False) -> Iterator[Tensor]:
@@ -294,13 +302,13 @@ def _locked(folder: Path) -> IO[str]:
 
 
 @contextmanager
-def _reported(folder: Path) -> Iterator[None]:
-    """A full disk, a folder that is read-only or a damaged file become a sentence."""
+def _reported(folder: Path, kept: str = "") -> Iterator[None]:
+    """A full disk, a folder that is read-only or a damaged file become a sentence; `kept` ends the first two's."""
     try:
         yield
     except UserError:
         raise
     except (OSError, av.FFmpegError) as error:
-        raise UserError(f"{folder} cannot be read or written: {error.strerror or error}") from error
+        raise UserError(f"{folder} cannot be read or written: {error.strerror or error}{kept}") from error
     except READING_ERRORS as error:
         raise UserError(f"{folder} is damaged ({error}): delete it to begin anew") from error

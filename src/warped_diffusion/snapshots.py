@@ -1,6 +1,8 @@
 """What a run carries on, in a file: nested dictionaries and lists of tensors and numbers, without pickle."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ def write_state(state: dict[str, Any], path: Path) -> None:
     try:
         save_file(tensors, path, metadata={"state": told})
     except SafetensorError as error:  # a full disk, which harms nothing that is kept
-        raise OSError(str(error)) from error
+        number = re.search(r"os error (\d+)", str(error))
+        raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from error
 
 
 def read_state(path: Path) -> dict[str, Any]:
