@@ -19,6 +19,7 @@ from warped_diffusion.bench.harness import (
     run_benchmark,
 )
 from warped_diffusion.bench.inpainting import inpainting
+from warped_diffusion.bench.long_clips import long_clips
 from warped_diffusion.bench.noise import noise
 from warped_diffusion.bench.peers import peers
 from warped_diffusion.bench.posterior import posterior
@@ -44,6 +45,7 @@ __all__ = [
     "fine_tuning",
     "flow",
     "inpainting",
+    "long_clips",
     "machine",
     "measure",
     "noise",
