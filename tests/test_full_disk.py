@@ -105,9 +105,7 @@ def disk(tmp_path):
     if made.returncode:
         pytest.skip(f"a disk may not be mounted here: {made.stderr.strip()}")
     yield place, mount
-    subprocess.run(
-        ["umount", "--lazy", place], check=True
-    )  # caught errors may hold files open
+    subprocess.run(["umount", "--lazy", place], check=True)  # caught errors may hold files open
 
 
 def test_a_disk_that_is_made_larger_is_gone_on_with(folder, whole, disk, tmp_path, monkeypatch, capsys):

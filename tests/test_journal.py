@@ -72,9 +72,9 @@ def same_clip(first, second):
     return torch.equal(frames_of(first), frames_of(second)) and frame_times(first) == frame_times(second)
 
 
-def killed(folder, tmp_path, kills, seed):
-    """A clip is restored with so many kills, and checked against one that was not killed."""
-    command = [sys.executable, "-m", "tests.kills", folder / "clip.mp4", tmp_path / "out.mp4"]
+def killed(folder, tmp_path, target, kills, seed):
+    """A clip is restored with so many kills, and no frame is done more often than it should be."""
+    command = [sys.executable, "-m", "tests.kills", folder / "clip.mp4", target]
     arguments = [folder / "weights.safetensors", kills, seed]
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -82,12 +82,9 @@ def killed(folder, tmp_path, kills, seed):
         list(map(str, command + arguments)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    attempts = json.loads(done.stdout)
-    assert same_clip(tmp_path / "out.mp4", tmp_path / "whole.mp4")
-    assert sound_packets(tmp_path / "out.mp4") == sound_packets(folder / "clip.mp4")
-    assert not [file.name for file in tmp_path.iterdir() if file.suffix in (".journal", ".part")]
+    assert not [file.name for file in tmp_path.rglob("*") if file.suffix in (".journal", ".part")]
     reached = 0
-    for counts in attempts:
+    for counts in json.loads(done.stdout):
         # One that goes on first says how many evaluations it need not do again, more than any batch has.
         started = counts[0] if counts and counts[0] > LANES else 0
         if counts:
@@ -96,13 +93,31 @@ def killed(folder, tmp_path, kills, seed):
     assert reached == COUNT * STEPS
 
 
+def killed_clip(folder, tmp_path, kills, seed):
+    killed(folder, tmp_path, tmp_path / "out.mp4", kills, seed)
+    assert same_clip(tmp_path / "out.mp4", tmp_path / "whole.mp4")
+    assert sound_packets(tmp_path / "out.mp4") == sound_packets(folder / "clip.mp4")
+
+
 def test_a_clip_whose_process_is_killed_comes_out_the_same(folder, tmp_path):
-    killed(folder, tmp_path, 3, seed=1)
+    killed_clip(folder, tmp_path, 3, seed=1)
 
 
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(folder, tmp_path):
-    killed(folder, tmp_path, 20, seed=2)
+    killed_clip(folder, tmp_path, 20, seed=2)
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_pictures_are_the_same_after_twenty_kills(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    killed(folder, tmp_path, tmp_path / "out" / "%03d.png", 20, seed=3)
+    assert len(bytes_of(tmp_path / "out")) == COUNT
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
 
 
 def broken_off(folder, target, after=40, **options):
@@ -214,8 +229,30 @@ def test_pictures_are_gone_on_with_and_appear_all_at_once(folder, tmp_path):
     broken_off(folder, tmp_path / "second" / "%03d.png", 60)
     assert [path.name for path in (tmp_path / "second").iterdir()] == ["%03d.png.journal"]
     assert restore(folder, tmp_path / "second" / "%03d.png").resumed > 0
-    first, second = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("first", "second")
-    )
-    assert len(first) == COUNT
-    assert first == second
+    assert len(bytes_of(tmp_path / "first")) == COUNT
+    assert bytes_of(tmp_path / "first") == bytes_of(tmp_path / "second")
+
+
+def test_pictures_of_which_some_were_in_their_place_already_are_no_hindrance(folder, tmp_path, monkeypatch):
+    """Killed while the finished pictures were moved; a picture that somebody else had put there is one, though."""
+    (tmp_path / "out").mkdir()
+    moved, replace = [], Path.replace
+
+    def broken(self, target):
+        if Path(target).suffix == ".png":
+            moved.append(target)
+        if len(moved) == 5:
+            raise Broken
+        return replace(self, target)
+
+    (tmp_path / "out" / "020.png").touch()
+    with pytest.raises(UserError, match=r"020\.png exists"):
+        restore(folder, tmp_path / "out" / "%03d.png")
+    (tmp_path / "out" / "020.png").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", broken)
+        with pytest.raises(Broken):
+            restore(folder, tmp_path / "out" / "%03d.png")
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
+    assert restore(folder, tmp_path / "out" / "%03d.png").resumed == COUNT
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [f"{j:03d}.png" for j in range(COUNT)]

@@ -51,6 +51,8 @@ class Journal:
         self._lock: IO[str] | None = None
         self._kept: dict[str, Any] = {}
         self._opened = self._forgotten = self._left = False
+        self.placing = False
+        """Whether the output was whole, and on its way into its place: what is there of it is this command's own."""
 
     def open(self, settings: dict[str, Any]) -> None:
         """Begin, or go on where there is something to go on with.
@@ -73,7 +75,14 @@ class Journal:
             )
         for name in self._kept.get("partial", []):
             _remove_partial(Path(name))
-        self._kept = {"format": FORMAT, "settings": settings, "partial": [], "parts": self.parts}
+        self.placing = bool(self._kept.get("placing"))
+        self._kept = {
+            "format": FORMAT,
+            "settings": settings,
+            "partial": [],
+            "parts": self.parts,
+            "placing": self.placing,
+        }
         self._opened = True
         self._write()
 
@@ -103,6 +112,11 @@ class Journal:
     def leave(self) -> None:
         """Keep the folder, although all goes well."""
         self._left = True
+
+    def place(self) -> None:
+        """Note that all is made, and is now put into its place."""
+        self._kept["placing"] = True
+        self._write()
 
     def forget(self) -> None:
         """Remove all that is kept, whatever comes: there is nothing to go on with."""

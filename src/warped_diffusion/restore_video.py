@@ -111,6 +111,7 @@ def restore_video(
         how |= {"alpha": reader.has_alpha and mask != ALPHA, "overwrite": overwrite}
         journal = stack.enter_context(Journal(Path(target), kept))
         journal.open(footage.settings)
+        how["overwrite"] = overwrite = overwrite or journal.placing
         writer = open_output(target, reader, size, partial=journal.partial(Path(target)), **how)  # type: ignore[arg-type]
         stack.enter_context(writer)
         if apart and (parts := divide(footage, journal)):
@@ -141,6 +142,7 @@ def restore_video(
                     strips = VideoWriter(compare, reader, whole, overwrite=overwrite, partial=place)
                     stack.enter_context(strips)
                 strips.write(strip)
+            journal.place()
         warnings = filter(None, (reader.warning, video.warning, writer.warning))
     return Result(count, clock.seconds, "; ".join(warnings) or None, resumed)
 

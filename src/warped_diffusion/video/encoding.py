@@ -67,7 +67,9 @@ CODECS = {
         (0, 51, 16),
         {"qp": "0"},
         {8: "rgb24"},
-        common={"preset": "medium", "chroma_sample_location": CHROMA_SITE},
+        # Its macroblock tree gives another stream for the same frames now and then, one thread or many: with it a clip
+        # that was broken off would not be the unbroken one's to the last bit.
+        common={"preset": "medium", "mbtree": "0", "chroma_sample_location": CHROMA_SITE},
     ),
     "hevc": Codec(
         "libx265",
