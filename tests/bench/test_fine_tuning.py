@@ -112,6 +112,7 @@ def test_a_network_may_be_told_of_another_noise_than_it_gets(tmp_path):
 def test_a_network_that_knew_white_noise_loses_nothing_by_fine_tuning():
     """The paper's claim at the benchmark's own effort, on the shipped clip; up to half an hour."""
     report = compare(Options(), Effort())
+    print(report.markdown())
     said = [note for note in report.notes if note.endswith(("met", "NOT MET"))]
     assert len(said) == 4
     assert not [note for note in said if note.endswith("NOT MET")]

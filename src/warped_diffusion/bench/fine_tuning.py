@@ -37,6 +37,9 @@ WITHIN_DB, WITHIN_DETAIL = 0.2, 0.1
 BROKEN_DB, BROKEN_DETAIL = 1.0, 2.0
 """What counts as failing on a noise that was never seen."""
 
+LARGER, FASTER = 2, 1.5
+"""Batch and learning rate of the second part, against the first: few steps must teach all that there is to learn."""
+
 ONE_STEP, SAMPLED = "one step PSNR, dB", "sample PSNR, dB"
 DETAIL = "high frequencies of samples / truth, ratio of means"
 COLUMNS = ("network, noise", "measure", "value", "±")
@@ -47,7 +50,7 @@ class Effort:
     """How long is trained, and how much is measured.
 
     Attributes:
-        steps: under white noise; a tenth as many follow.
+        steps: under white noise; a tenth as many follow, of `LARGER` times the batch.
         draws: samples of each picture.
         evaluations: of the network for each sample.
     """
@@ -138,7 +141,13 @@ def trained(source: str, folder: Path, effort: Effort, options: Options) -> dict
         checkpoint_every=effort.steps,
         network=dict(effort.network),
     )
-    more = replace(first, steps=max(1, effort.steps // 10), warmup=max(1, effort.steps // 100), rate=first.rate)
+    more = replace(
+        first,
+        steps=max(1, effort.steps // 10),
+        batch=LARGER * effort.batch,
+        warmup=max(1, effort.steps // 100),
+        rate=FASTER * first.rate,
+    )
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("training", total=effort.steps + 2 * more.steps)
 
@@ -211,7 +220,7 @@ def notes(found: Mapping[str, Mapping[str, Tensor]], names: list[str], effort: E
     judged = "held-out pictures" if options.pictures else "pieces of the right two fifths of its frames"
     lines = [
         f"{effort.steps} steps of {effort.batch} crops of {effort.crop} pixels under white noise, {SCALE}×, then "
-        f"{max(1, effort.steps // 10)} more, each from the same weights: from {source}",
+        f"{max(1, effort.steps // 10)} more of {LARGER * effort.batch}, each from the same weights: from {source}",
         f"measured on {len(names)} {judged}, {effort.side}×{effort.side}, {effort.draws} samples each of "
         f"{effort.evaluations} {posterior.SOLVER} steps; ± is the standard error over pictures",
         f"{BEFORE}: under correlated noise of the same variance, and told that it is white, as it knows no other",
