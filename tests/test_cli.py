@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.packed import pack
-from warped_diffusion import cli
+from warped_diffusion import cli, footage
 from warped_diffusion.models import embedded
 from warped_diffusion.models.embedded import EmbeddedDenoiser
 from warped_diffusion.tasks import area_average
@@ -74,14 +74,13 @@ def test_a_range_of_one_frame_is_restored(monkeypatch, folder, tmp_path):
 )
 def test_cuts_are_counted_in_the_clip_whatever_the_range(monkeypatch, folder, tmp_path, options, cuts):
     asked = []
-    module = sys.modules["warped_diffusion.restore_video"]  # the package has a function of that name
-    open_run = module.open_run
+    open_run = footage.open_run
 
     def spy(frames, options, **keywords):
         asked.append(options.cuts)
         return open_run(frames, options, **keywords)
 
-    monkeypatch.setattr(module, "open_run", spy)
+    monkeypatch.setattr(footage, "open_run", spy)
     options = [*options, "--scale", 2, "--steps", 1, "--model", folder / "weights.safetensors"]
     assert run(monkeypatch, "restore", folder / "clip.mp4", tmp_path / "out.mp4", *options) == 0
     assert asked == [cuts]

@@ -115,7 +115,8 @@ def called(tree: ast.AST) -> list[tuple[str, ast.Call]]:
 def test_no_module_unpickles_or_starts_a_shell(path):
     for name, call in called(ast.parse(path.read_text())):
         told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-        assert not name.startswith(("subprocess.", "os.system", "os.popen", "pickle.load", "eval", "exec")), name
+        assert not name.startswith(("subprocess.", "os.system", "os.popen", "pickle.load")), name
+        assert name not in ("eval", "exec")
         assert told.get("shell") is None
         if name.endswith(("torch.load", "load_state_dict_from_url")):
             assert told.get("weights_only") == "True", f"line {call.lineno}"

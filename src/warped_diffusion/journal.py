@@ -25,6 +25,7 @@ from torch import Tensor
 
 from warped_diffusion.errors import Stopped, UserError
 from warped_diffusion.fingerprints import differences
+from warped_diffusion.memory import give_back
 from warped_diffusion.running import Run
 from warped_diffusion.snapshots import READING_ERRORS, read_state, write_state
 from warped_diffusion.video.lossless import LEVELS, read_lossless, write_lossless
@@ -247,6 +248,7 @@ class Track:
             if run.done or stopped or run.evaluations - kept_at + run.lanes > AT_RISK * run.steps:
                 self.add(held, None if run.done else run.state())
                 held, kept_at = [], run.evaluations
+                give_back()
             if stopped and not run.done:
                 raise Stopped(
                     f"{self.count} frames are finished and kept in {self.folder.parent}: "

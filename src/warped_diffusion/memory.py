@@ -1,7 +1,10 @@
-"""What to do when a GPU's memory does not suffice, said instead of a traceback."""
+"""Memory: what to do when a GPU's does not suffice, said instead of a traceback, and what the system gets back."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ctypes
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -48,3 +51,16 @@ def _too_little(purpose: str, ways: list[str], error: Exception) -> UserError:
     told = (str(error).strip() or "out of memory").splitlines()[0].split(". ")
     cure = " or ".join(ways or ["--device cpu"])
     return UserError(f"the GPU's memory is too small {purpose} ({'. '.join(told[:2])}): give {cure}")
+
+
+def give_back() -> None:
+    """Free what only refers to itself, and hand all that is free to the system: glibc would keep it in pieces."""
+    gc.collect()
+    _trim()(0)
+
+
+@cache
+def _trim() -> Callable[[int], object]:
+    with suppress(AttributeError, OSError):
+        return ctypes.CDLL(None).malloc_trim
+    return lambda _: None

@@ -108,10 +108,7 @@ def test_what_fails_is_a_sentence_and_the_rest_is_there(tmp_path, weights):
     by_name = {entry.get("slug", entry.get("name")): entry["error"] for entry in content["failed"]}
     assert by_name.keys() >= {"bad", "broken-gp-none"}
     assert "bad.mp4" in by_name["bad"]
-    assert (
-        "broken-gp-none gave what is not a finite number, in 3 of 3 frames, first in frame 0"
-        in by_name["broken-gp-none"]
-    )
+    assert "frame 0 holds values that are not finite" in by_name["broken-gp-none"]
     assert {row["slug"] for row in content["rows"]} >= {"tiny-gp-none", ORIGINAL}
     assert sum(seen) == 0  # every piece was counted, those that failed too
 
