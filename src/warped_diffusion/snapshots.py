@@ -18,16 +18,7 @@ TENSOR = "tensor"
 def write_state(state: dict[str, Any], path: Path) -> None:
     """Write a state.   Raises: OSError if it cannot be written."""
     tensors: dict[str, Tensor] = {}
-    seen: dict[tuple[object, ...], str] = {}
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return _put(value, tensors, seen)
-        if isinstance(value, dict):
-            return {name: plain(one) for name, one in value.items()}
-        return [plain(one) for one in value] if isinstance(value, list | tuple) else value
-
-    told = json.dumps(plain(state))
+    told = json.dumps(_plain(state, tensors, {}))
     try:
         save_file(tensors, path, metadata={"state": told})
     except SafetensorError as error:  # a full disk, which harms nothing that is kept
@@ -41,21 +32,30 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises: OSError, SafetensorError, KeyError, ValueError for what is no such file.
     """
     with safe_open(path, "pt") as file:
-
-        def whole(value: Any) -> Any:
-            if isinstance(value, dict) and TENSOR in value:
-                kept, order = file.get_tensor(value[TENSOR]), value["order"]
-                return kept.permute([order.index(axis) for axis in range(len(order))])
-            if isinstance(value, dict):
-                return {name: whole(one) for name, one in value.items()}
-            return [whole(one) for one in value] if isinstance(value, list) else value
-
-        state: dict[str, Any] = whole(json.loads((file.metadata() or {})["state"]))
+        state: dict[str, Any] = _whole(json.loads((file.metadata() or {})["state"]), file)
     return state
 
 
 READING_ERRORS = (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError)
 """What a damaged file may come to."""
+
+
+# Not functions within functions: one that calls itself holds on to what it has seen until the collector comes.
+def _plain(value: Any, tensors: dict[str, Tensor], seen: dict[tuple[object, ...], str]) -> Any:
+    if isinstance(value, Tensor):
+        return _put(value, tensors, seen)
+    if isinstance(value, dict):
+        return {name: _plain(one, tensors, seen) for name, one in value.items()}
+    return [_plain(one, tensors, seen) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _whole(value: Any, file: Any) -> Any:
+    if isinstance(value, dict) and TENSOR in value:
+        kept, order = file.get_tensor(value[TENSOR]), value["order"]
+        return kept.permute([order.index(axis) for axis in range(len(order))])
+    if isinstance(value, dict):
+        return {name: _whole(one, file) for name, one in value.items()}
+    return [_whole(one, file) for one in value] if isinstance(value, list) else value
 
 
 def _put(value: Tensor, tensors: dict[str, Tensor], seen: dict[tuple[object, ...], str]) -> dict[str, object]:
