@@ -41,6 +41,9 @@ from warped_diffusion.tasks import SuperResolution
 
 MASKS = 2**20
 """Key of the holes of clips that come without: they are a function of the clip's name."""
+COVERED, DRAWN = 0.25, 16
+"""Share of a clip that its holes are to cover, and how many are drawn to choose from: some shapes are next to nothing,
+or move out of the picture."""
 FOLLOWING = ("warp-only",)
 """Peers that look at the motion: finding it is part of what they take."""
 
@@ -165,14 +168,21 @@ def cuts_of(frames: Tensor) -> tuple[int, ...]:
 
 
 def draw_mask(clip: Clip) -> Tensor:
-    """Holes (N, 1, H, W) of a random shape, as models are trained with, a function of the clip's name.
+    """Holes (N, 1, H, W) of a random shape, as models are trained with, a function of the clip's name and motion.
 
-    They go along with a motion that is known; else they stay where they are on the screen.
+    They go along with a motion that is known; else they stay where they are on the screen. Of `DRAWN` it is the one
+    that covers most nearly `COVERED` of the clip.
     """
-    count, size = len(clip.frames), (clip.frames.shape[-2], clip.frames.shape[-1])
-    mask = random_mask(size, keyed((MASKS, zlib.crc32(clip.name.encode()))), whole=0)
+    generator = keyed((MASKS, zlib.crc32(clip.name.encode())))
+    size = (clip.frames.shape[-2], clip.frames.shape[-1])
+    drawn = [_along(random_mask(size, generator, whole=0), clip) for _ in range(DRAWN)]
+    return min(drawn, key=lambda mask: abs(float(mask.mean()) - COVERED))
+
+
+def _along(mask: Tensor, clip: Clip) -> Tensor:
+    """The mask (1, H, W) of the first frame in every frame, (N, 1, H, W)."""
     if clip.motion is None:
-        return mask.expand(count, -1, -1, -1).clone()
+        return mask.expand(len(clip.frames), -1, -1, -1).clone()
     return torch.stack([(carry(mask, there[None]) > 0.5).float() for there in positions_in_first(clip.motion)])
 
 
