@@ -35,8 +35,8 @@ class Reached(Exception):
     """The work would begin."""
 
 
-def parse(arguments: Sequence[str]) -> None:
-    """Raises: AssertionError, with what was said, if `warped-diffusion ARGUMENTS` would be refused."""
+def refusal(arguments: Sequence[str]) -> str | None:
+    """What `warped-diffusion ARGUMENTS` would be refused with; None if it would not."""
     said = io.StringIO()
     with ExitStack() as stack, redirect_stderr(said):
         for place, stand_in in STAND_INS.items():
@@ -45,10 +45,10 @@ def parse(arguments: Sequence[str]) -> None:
         try:
             cli.main()
         except Reached:
-            return
+            return None
         except SystemExit as stop:
-            if stop.code:
-                raise AssertionError(f"refused: {said.getvalue()}") from stop
+            return said.getvalue() if stop.code else None
+    return None
 
 
 def _restore(source: Path, target: Path, options: Options, *rest: Any, **given: Any) -> Result:

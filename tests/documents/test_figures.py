@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from scripts.figures import ELSEWHERE, FIGURES, PICTURES, commands, drawing, function, wavefront
-from tests.documents.command_line import parse
+from tests.documents.command_line import refusal
 from warped_diffusion.noise import GaussianField
 
 OWN = {"function", "flow", "guidance", "wavefront"}
@@ -41,7 +41,7 @@ def test_a_picture_is_light_and_a_film_moves(name):
 
 @pytest.mark.parametrize("drawn", commands.DRAWN, ids=lambda drawn: drawn.picture)
 def test_a_command_that_draws_is_one_that_there_is(drawn):
-    parse([word.format(out="out") for word in drawn.command])
+    assert refusal([word.format(out="out") for word in drawn.command]) is None
 
 
 @pytest.mark.parametrize(("lanes", "calls"), [(1, 48), (3, 19), (8, 13), (20, 13)])
