@@ -1,5 +1,7 @@
 """Pictures as clips, in and out: found by folder and pattern, 8 and 16 bits, with opacity, in PNG's own terms."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -7,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageCms
 
 from tests.models.tiny import tiny_denoiser
 from tests.video.clips import frame_times, make_clip, pictures
@@ -168,3 +171,29 @@ def test_a_video_of_one_picture_is_still_read(tmp_path):
         pass
     with VideoReader(tmp_path / "odd%1d.mp4") as reader:  # a name that exists is no pattern
         assert len(list(reader)) == 1
+
+
+def test_a_colour_profile_with_a_name_does_no_harm(tmp_path):
+    """As most editors write it. To look at such a frame's side data frees it twice: a process that does so dies."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    modes = ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")
+    for mode in modes:
+        Image.new(mode, SIZE[::-1]).save(tmp_path / f"{mode}.png", icc_profile=profile)
+    reading = "[next(VideoReader(path)) for path in 8 * sys.argv[1:]]; gc.collect()"
+    words = f"import gc, sys; from warped_diffusion.video import VideoReader; {reading}; print('alive')"
+    paths = [str(tmp_path / f"{mode}.png") for mode in modes]
+    done = subprocess.run([sys.executable, "-c", words, *paths], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+def test_a_picture_that_was_held_on_its_side_is_turned_upright(tmp_path):
+    values = np.zeros((16, 24, 3), np.uint8)
+    values[:8] = 255
+    held = Image.Exif()
+    held[0x0112] = 6  # to be turned clockwise by a quarter
+    Image.fromarray(values).save(tmp_path / "held.png", exif=held)
+    with VideoReader(tmp_path / "held.png") as reader:
+        upright = next(reader)
+    assert upright.shape == (3, 24, 16)
+    assert (upright[..., 8:] == 1).all()
+    assert (upright[..., :8] == 0).all()
