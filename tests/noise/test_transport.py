@@ -73,7 +73,7 @@ def carried_matrix(transport: Transport) -> torch.Tensor:
     """A, (pixels, lattice sites): what every single site sends to the frame. Sites travel in pairs."""
     sites = torch.eye(LATTICE[0] * LATTICE[1], dtype=torch.float64).reshape(-1, *LATTICE)
     sites = torch.cat([sites, torch.zeros(len(sites) % 2, *LATTICE)])
-    return transport.apply(pair(sites))[: LATTICE[0] * LATTICE[1]].reshape(-1, PIXELS).T
+    return transport.apply(pair(sites))[: LATTICE[0] * LATTICE[1]].reshape(-1, PIXELS).T.double()
 
 
 def covariance(transport: Transport) -> torch.Tensor:
@@ -144,5 +144,5 @@ def test_a_forked_process_has_threads_of_its_own():
 
 @pytest.mark.parametrize(("name", "best"), [("zoom out", 1 / 1.6**2), ("rotation", 2 / (1 + 0.5 + 0.75**0.5))])
 def test_the_band_that_both_grids_hold_is_kept(name, best):
-    band = Transport(SMOOTH[name], (201, 201))._band.mean()
+    band = Transport(SMOOTH[name], (201, 201))._scales[0].mean()
     assert abs(float(band) - best) < 0.01  # a mode's share of 201 along either axis

@@ -76,7 +76,7 @@ class Integral(Stateless):
         return noise
 
     def _filtered(self, positions: Tensor) -> Tensor:
-        """Noise of the spectrum for one map (H, W, 2): (C, H, W) float64."""
+        """Noise of the spectrum for one map (H, W, 2): (C, H, W)."""
         (height, width), (top, left) = self._size, ((p - n) // 2 for p, n in zip(self._period, self._size, strict=True))
         bottom, right = self._period[0] - height - top, self._period[1] - width - left
         white = self._summed(extend_map(positions, (left, right, top, bottom)))

@@ -38,9 +38,10 @@ def amplitude(spectrum: Spectrum, size: tuple[int, int]) -> Tensor:
 
 
 def filtered(white: Tensor, spectrum: Spectrum) -> Tensor:
-    """White noise (C, h, w) on a periodic lattice, h and w odd, brought to the spectrum: the same shape, float64."""
+    """White noise (C, h, w) on a periodic lattice, h and w odd, brought to the spectrum: the same shape and dtype."""
     size = (white.shape[-2], white.shape[-1])
-    return torch.fft.ifft2(torch.fft.fft2(white.double()) * amplitude(spectrum, size)).real
+    half = amplitude(spectrum, size)[:, : size[1] // 2 + 1].to(white)
+    return torch.fft.irfft2(torch.fft.rfft2(white) * half, s=size)
 
 
 class Lattice:

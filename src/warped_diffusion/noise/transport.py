@@ -15,7 +15,7 @@ tear or fold come near 2, single directions of a map whose pixels jump about at 
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 
 import finufft
 import numpy as np
@@ -65,46 +65,55 @@ class Transport:
             for axis, n in ((1, height), (0, width))
         ]
         self._precision = torch.complex128 if self.is_translation else torch.complex64
+        self._real = torch.float64 if self.is_translation else torch.float32
+        self._positions, self._known = positions, known
         self._plans: dict[tuple[int, int], finufft.Plan] = {}
+
+    @cached_property
+    def _scales(self) -> tuple[Tensor, Tensor]:
+        """Of the lattice's modes, 1 where the frame can hold them, (h, w), and of the pixels that they are read at."""
         if self.is_translation:
-            self._band, self._amplitude = torch.ones(lattice, dtype=torch.float64), torch.ones(self.grid).double()
-            return
-        J = jacobian(positions)
-        self._band = _band(J.flatten(0, 1).median(0).values, lattice)
+            return torch.ones(self.lattice, dtype=self._real), torch.ones(self.grid, dtype=self._real)
+        J = jacobian(self._positions)
+        band = _band(J.flatten(0, 1).median(0).values, self.lattice)
         density = (J[..., 0, 0] * J[..., 1, 1] - J[..., 0, 1] * J[..., 1, 0]).abs()
-        density = density.clamp(max=float(1 / self._band.mean()))
-        self._amplitude = (density / _visits(positions, density, lattice)).sqrt()
-        if known is not None:
-            self._amplitude = self._amplitude * known.double()
+        density = density.clamp(max=float(1 / band.mean()))
+        amplitude = (density / _visits(self._positions, density, self.lattice)).sqrt()
+        if self._known is not None:
+            amplitude = amplitude * self._known.double()
+        return band.to(self._real), amplitude.to(self._real)
 
     def apply(self, modes: Tensor) -> Tensor:
-        """A w: (pairs, h, w) complex128 Fourier modes of w, two channels each -> (2 pairs, H, W) float64."""
-        return self._read(modes * self._band)
+        """A w: (pairs, h, w) Fourier modes of w, two channels each -> (2 pairs, H, W), float64 under a translation.
+
+        Elsewhere float32: what comes of it is mended, and the transforms are as exact as that.
+        """
+        return self._read(modes.to(self._precision))
 
     def gram(self, values: Tensor) -> Tensor:
-        """C v = A Aᵀ v, (2 pairs, H, W) float64 -> the same."""
-        weighted = (self._amplitude * values).reshape(-1, 2, math.prod(self.grid))
-        modes = self._transform(1, torch.complex(weighted[:, 0], weighted[:, 1])).reshape(-1, *self.lattice)
-        return self._read(modes * self._band)
+        """C v = A Aᵀ v, (2 pairs, H, W) -> the same, in the precision of `apply`."""
+        weighted = (self._scales[1] * values.to(self._real)).reshape(-1, 2, math.prod(self.grid))
+        return self._read(self._transform(1, torch.complex(weighted[:, 0], weighted[:, 1])).reshape(-1, *self.lattice))
 
     def complete(self, carried: Tensor, fill: Tensor) -> Tensor:
-        """White noise from `carried` = A w and an independent white `fill`: (C, H, W) float64 each, C even."""
+        """White noise from `carried` = A w and an independent white `fill`: (C, H, W) each, C even."""
         if self.is_translation:
             return carried
+        fill = fill.to(self._real)
         mixed = carried / 2 + ROOT * fill + (1 - ROOT) * (fill - self.gram(fill))
         return carried + mixed - self.gram(mixed)  # p(C) carried + q(C) fill, both polynomials' factor e taken out
 
     def _read(self, modes: Tensor) -> Tensor:
-        values = self._transform(2, modes).reshape(-1, *self.grid)
-        values = torch.stack([values.real, values.imag], 1).flatten(0, 1).double()
-        return values * self._amplitude / math.prod(self.lattice)
+        band, amplitude = self._scales
+        values = self._transform(2, modes * band).reshape(-1, *self.grid)
+        return torch.stack([values.real, values.imag], 1).flatten(0, 1) * (amplitude / math.prod(self.lattice))
 
     def _transform(self, kind: int, data: Tensor) -> Tensor:
         """Non-uniform transforms at this map's points, one per item: kind 2 reads modes there, 1 is its adjoint.
 
         Each is done by one thread and several at a time, which gives the same bits whatever the number of threads.
         """
-        items = data.to(self._precision).numpy()
+        items = data.numpy()
         workers = range(min(WORKERS, len(items)))
 
         def work(worker: int) -> list[Tensor]:
