@@ -47,6 +47,10 @@ def get_kernel(name: str) -> Kernel:
     return KERNELS[name]
 
 
+AT_ONCE = 2**13
+"""Pixels whose weights are made together."""
+
+
 class Warp:
     r"""The linear operator A that samples a picture at positions: (A w)(x) = \sum_i a_i(x) w_i, and its adjoint.
 
@@ -176,18 +180,19 @@ def _gather_weights(positions: Tensor, scale: Tensor, inside: Tensor, size: tupl
     index = torch.empty(entries, dtype=integer, device=positions.device)
     weight = torch.empty(entries, dtype=positions.dtype, device=positions.device)
     for count in taps.unique().tolist():
-        if count == 0:
-            continue
-        rows = (taps == count).nonzero()[:, 0]
-        x, weight_x = _axis_weights(position[rows, 0], scale[rows, 0], width, count, kernel)
-        y, weight_y = _axis_weights(position[rows, 1], scale[rows, 1], height, count, kernel)
-        group_index = ((y * width).to(integer)[:, :, None] + x.to(integer)[:, None, :]).reshape(-1)
-        group_weight = (weight_y[:, :, None] * weight_x[:, None, :]).reshape(-1)
-        if len(group_weight) == entries:
-            return _Bags(group_index, offsets.to(integer), group_weight, height * width)
-        place = (offsets[rows, None] + torch.arange(count**2, device=rows.device)).reshape(-1)
-        index.scatter_(0, place, group_index)
-        weight.scatter_(0, place, group_weight)
+        # Few at a time: what is made on the way stays in the cache, and fresh memory costs as much as the work.
+        for rows in (taps == count).nonzero()[:, 0].split(AT_ONCE) if count else ():
+            x, weight_x = _axis_weights(position[rows, 0], scale[rows, 0], width, count, kernel)
+            y, weight_y = _axis_weights(position[rows, 1], scale[rows, 1], height, count, kernel)
+            group_index = (y * width).to(integer)[:, :, None] + x.to(integer)[:, None, :]
+            group_weight = weight_y[:, :, None] * weight_x[:, None, :]
+            first, end = int(offsets[rows[0]]), int(offsets[rows[-1] + 1])
+            if end - first == group_weight.numel():
+                index[first:end], weight[first:end] = group_index.reshape(-1), group_weight.reshape(-1)
+                continue
+            place = (offsets[rows, None] + torch.arange(count**2, device=rows.device)).reshape(-1)
+            index.scatter_(0, place, group_index.reshape(-1))
+            weight.scatter_(0, place, group_weight.reshape(-1))
     return _Bags(index, offsets.to(integer), weight, height * width)
 
 
@@ -211,7 +216,9 @@ class _Linear(torch.autograd.Function):
         # Through a memory format, for whose sake torch turns planes into pixels four times as fast as by a transpose;
         # and back into planes, as what comes next is work on planes.
         flat = planes.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).reshape(bags.columns, -1)
-        values = bags(flat.contiguous()).reshape(1, *grid, -1).permute(0, 3, 1, 2).contiguous()
+        # A single plane needs its stride of 1 written out: without, embedding_bag takes seven times as long.
+        flat = flat.reshape(-1)[:, None] if planes.shape[1] == 1 else flat.contiguous()
+        values = bags(flat).reshape(1, *grid, -1).permute(0, 3, 1, 2).contiguous()
         return values.reshape(*picture.shape[:-2], *grid)
 
     @staticmethod
