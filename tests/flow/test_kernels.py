@@ -7,7 +7,7 @@ import torch
 
 from tests.flow.similarity import Similarity, wild_map
 from warped_diffusion.errors import ShapeError, UserError
-from warped_diffusion.flow import KERNELS, Warp, identity_map, sample
+from warped_diffusion.flow import KERNELS, Warp, identity_map, kernels, sample
 
 PICTURE = (13, 17)
 GRID = (11, 19)
@@ -201,3 +201,42 @@ def test_the_device_makes_no_difference(kernel):
     values = here.apply(image)
     torch.testing.assert_close(there.apply(image.cuda()).cpu(), values, atol=1e-5, rtol=0)
     torch.testing.assert_close(there.adjoint(values.cuda()).cpu(), here.adjoint(values), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_by_mkl_are_those_of_embedding_bag(channels, dtype, monkeypatch):
+    """To the rounding of sums of a few hundred terms, on a map that stretches, folds and leads out of the picture."""
+    warp, image = Warp(wild_map(GRID).to(dtype), PICTURE), random(channels, *PICTURE).to(dtype)
+    values = random(channels, *GRID, seed=1).to(dtype)
+    if torch.backends.mkl.is_available():
+        matrix = warp._bags._matrix
+        assert matrix.values().data_ptr() == warp._bags.weight.data_ptr()  # the weights are not kept twice
+    found = warp.apply(image), warp.adjoint(values)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    plain = Warp(wild_map(GRID).to(dtype), PICTURE)
+    for one, other in zip(found, (plain.apply(image), plain.adjoint(values)), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e3 * torch.finfo(dtype).eps)
+    assert plain._bags._matrix is None
+
+
+def test_weights_made_a_few_at_a_time_are_those_made_at_once(monkeypatch):
+    whole = Warp(wild_map(GRID), PICTURE)._bags
+    monkeypatch.setattr(kernels, "AT_ONCE", 7)
+    parts = Warp(wild_map(GRID), PICTURE)._bags
+    assert torch.equal(whole.weight, parts.weight)
+    assert torch.equal(whole.index, parts.index)
+
+
+def test_a_single_plane_has_the_stride_that_embedding_bag_is_fast_with(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    strides = []
+    plain = torch.nn.functional.embedding_bag
+
+    def noted(index, picture, *rest, **keywords):
+        strides.append(picture.stride(1))
+        return plain(index, picture, *rest, **keywords)
+
+    monkeypatch.setattr(torch.nn.functional, "embedding_bag", noted)
+    Warp(wild_map(GRID), PICTURE).apply(random(1, *PICTURE))
+    assert strides == [1]
