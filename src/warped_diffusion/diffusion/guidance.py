@@ -9,7 +9,7 @@ a correction in the space of h. How it acts is the guidance's kind:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, sqrt
+from math import isfinite
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
@@ -117,8 +117,9 @@ class NetworkGuidance:
         e = link.error(residual)
         scale = torch.where(e > 0, lam / e.sqrt(), 0)
         if self.variant == "calibrated":
-            pixels = denoised[0].numel() if link.free is None else float(link.free.sum())  # those that e sums over
-            scale = scale * sqrt(pixels * len(denoised) / self.paper_elements)
+            # Those that e sums over; a tensor stays one, as for a number of it a GPU would have to be waited for.
+            pixels = denoised[0].numel() if link.free is None else link.free.sum()
+            scale = scale * (pixels * len(denoised) / self.paper_elements) ** 0.5
         return scale * 2 * link.pull(residual)
 
 

@@ -32,7 +32,7 @@ class Kernel:
 
 
 def _lanczos3(distance: Tensor) -> Tensor:
-    r"""sinc(d) sinc(d/3), of which sin 3x = 3 sin x - 4 sin^3 x spares one sine: sinc(d/3)^2 (1 - 4/3 sin^2(pi d/3))."""
+    r"""sinc(d) sinc(d/3) = sinc(d/3)^2 (1 - 4/3 sin^2(pi d/3)), as sin 3x = 3 sin x - 4 sin^3 x: one sine, not two."""
     third = distance / 3
     window = torch.sinc(third)
     weight = window.square() * (1 - 4 / 3 * (math.pi * third * window).square())
@@ -136,10 +136,10 @@ class _Bags:
     """A sparse matrix by rows: row r sums `weight * picture[index]` over offsets[r] ... offsets[r + 1].
 
     On a CPU products go through MKL where torch has it, elsewhere through `embedding_bag`. Processor time on one core,
-    640 x 360 x 3, Lanczos-3 (8.4 M weights), either way: MKL 5.6 ms, with a fourth channel of zeros 4.2; embedding_bag
-    6.9 ms; torch's product with a transpose that is not a sorted copy 490 ms; rows and columns apart 8.5 and 12.5 ms, in
-    a quarter of the memory, but with one width for all pixels. A weight takes 8 bytes, 16 once the adjoint has been
-    asked for.
+    640 x 360 x 3, Lanczos-3 (8.4 M weights), either way: MKL 5.6 ms, with a fourth channel of zeros 4.2;
+    embedding_bag 6.9 ms; torch's product with a transpose that is not a sorted copy 490 ms; rows and columns apart
+    8.5 and 12.5 ms, in a quarter of the memory, but with one width for all pixels. A weight takes 8 bytes, 16 once the
+    adjoint has been asked for.
     """
 
     index: Tensor
