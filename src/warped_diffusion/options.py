@@ -51,7 +51,8 @@ class Options:
         steps: denoiser evaluations a frame.
         solver: a name in `diffusion.SOLVERS`.
         flow: a name in `estimators.ESTIMATORS`, or "auto": RAFT where it can be had on a GPU, else "refined".
-        lanes: the most frames in one batch of the denoiser, or "auto".
+        lanes: the most frames in one batch of the denoiser, or "auto": on a CPU by their size, elsewhere found by trying,
+            and never more than memory holds.
         seed: of all randomness; the same seed gives the same clip on any device, to rounding.
         shot: number of the first shot. Noise is keyed by (seed, shot), so a later shot of a clip can be restored alone.
         cuts: "auto" for shots that are found from the frames, "none", or the first frames of new shots, counted from 0.
@@ -182,7 +183,7 @@ def unguided_steps(guided: float, steps: int) -> int:
 
 
 def choose_lanes(lanes: int | str, size: tuple[int, int], device: torch.device) -> int:
-    """The number of frames in a batch: as asked, or for "auto" as many as hold 2 megapixels, at most 16.
+    """The number of frames in a batch: as asked, or for "auto" as many as hold 2 megapixels, at most 16; 2^17 on a CPU.
 
     Raises: UserError for anything else than a whole number from 1 up or "auto".
     """

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ from warped_diffusion.diffusion import (
     project,
     some_levels,
 )
+from warped_diffusion.diffusion.lanes import Need, fastest, free_memory, is_tried
 from warped_diffusion.diffusion.contract import Condition, Denoiser
 from warped_diffusion.errors import NotFiniteError, ShapeError, UserError
 from warped_diffusion.estimators import estimate_around, estimate_pair, get_estimator
@@ -27,6 +30,7 @@ from warped_diffusion.flow import (
     Motion,
     agreement,
     compose,
+    get_kernel,
     identity_map,
     resize_map,
     resize_values,
@@ -56,6 +60,16 @@ LOSSY = 0.1
 
 ENOUGH = 0.5
 """How far a pixel's motion must be trusted for its noise to follow in full: a little doubt is no reason to flicker."""
+
+
+MOST_LANES = 16
+"""More are not tried: a clip fills them only while it has as many frames on their way."""
+
+BYTES, WEIGHT = 500, 16
+"""Of a lane, for each cell: what it takes itself, the embedded network's features included; a weight of a warp."""
+
+_LANES: dict[tuple[object, ...], int] = {}
+"""Found by trying, by model, task, size and device."""
 
 
 class Step(NamedTuple):
@@ -151,10 +165,9 @@ class Restoration:
         self.solver = get_solver(options.solver)
         self.temperature = temperature(self.task.detail if options.detail is None else options.detail)
         at_once = self.canvas.grid if tiling is None else tiling.largest(self.canvas.grid)
-        self.lanes = choose_lanes(options.lanes, (at_once[0] * factor, at_once[1] * factor), self.device)
         self.share = 1 + len(further)
         """Replicas among which a batch is divided."""
-        self.lanes *= self.share if options.lanes == "auto" else 1
+        self._usual_lanes = choose_lanes(options.lanes, (at_once[0] * factor, at_once[1] * factor), self.device)
         get_estimator(options.flow)
         if isinstance(options.shot, bool) or not isinstance(options.shot, int) or options.shot < 0:
             raise UserError(f"shot is a whole number from 0 up, got {options.shot!r}")
@@ -162,10 +175,39 @@ class Restoration:
         self.first_shot = self.shot(options.shot, 0)
         whole = Hole(torch.ones(1, *size), torch.ones(1, *size)) if self.task.takes_mask else None
         example = self.condition(torch.zeros(3, *size), whole)
-        self.sigmas = self.noise_levels(self.told(example))
+        self._example = self.told(example)
+        self.sigmas = self.noise_levels(self._example)
         if self.consistent:
             self.task.operator(example)  # tells of a task that is not linear
         self.projection = self.consistency() if self.consistent else None
+
+    @cached_property
+    def lanes(self) -> int:
+        """Frames in one batch, as asked. "auto": as memory allows, on a CPU by their size, elsewhere by trying, once."""
+        if self.options.lanes != "auto":
+            return self._usual_lanes
+        free, cells = free_memory(self.device), math.prod(self.canvas.grid)
+        taps = (2 * get_kernel(self.guidance.kernel).support) ** 2
+        need = Need(int(cells * (BYTES + WEIGHT * taps * len(self.guidance.anchors))), MOST_LANES * self.share)
+        if not is_tried(self.device):
+            return min(self._usual_lanes * self.share, need.fitting(free))
+        named = isinstance(self.options.model, str | Path)
+        key = (self.options.model, self.task.name, self.canvas.grid, self.options.device, need)
+        if named and key in _LANES:
+            return _LANES[key]
+        found = fastest(self._evaluate, max(self.share, need.fitting(free)), self.share, 2 * self.options.steps)
+        if named:
+            _LANES[key] = found
+        return found
+
+    @torch.no_grad()
+    def _evaluate(self, count: int) -> None:
+        """A batch of so many frames without anything in them, to its end."""
+        noisy = torch.zeros(count, self.model.channels, *self.canvas.grid, device=self.device)
+        condition = {name: value.expand(count, *value.shape) for name, value in self._example.items()}
+        self.denoise(noisy, noisy.new_full((count,), float(self.sigmas[0])), condition)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def denoise(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """The model's estimate, put right by what the input says."""

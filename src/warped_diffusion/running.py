@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -43,7 +44,7 @@ class Run:
         self, restoration: Restoration, frames: Iterable[Tensor], holes: Holes | None, progress: Progress
     ) -> None:
         self.restoration, self.holes, self.progress = restoration, holes, progress
-        self.lanes, self.steps = restoration.lanes, len(restoration.sigmas) - 1
+        self.steps = len(restoration.sigmas) - 1
         self.frames, self.count = iter(frames), 0
         """What is left of the clip, and how many frames have been taken from it."""
         self.evaluations = 0
@@ -57,12 +58,17 @@ class Run:
         """After the last frame that has set out."""
         guidance, device = restoration.guidance, restoration.device
         self.wavefront = Wavefront(
-            self.denoise, self.inputs(), restoration.sigmas, restoration.solver, guidance, self.lanes, device
+            self.denoise, self.inputs(), restoration.sigmas, restoration.solver, guidance, 1, device
         )
         self.wavefront.guided_from = restoration.guided_from
         if restoration.share > 1 and device.type == "cpu":
             # Each replica's core waits for the corrections.
             self.wavefront.each = ThreadPoolExecutor(restoration.share, "correction").map
+
+    @cached_property
+    def lanes(self) -> int:
+        """Frames in one batch; those of the state where the run is resumed from one, as another number may be found."""
+        return self.restoration.lanes
 
     @property
     def done(self) -> bool:
@@ -78,6 +84,7 @@ class Run:
 
         Raises: NotFiniteError in the place of a frame of which the model makes anything else than numbers.
         """
+        self.wavefront.lanes = self.lanes
         for state in self.wavefront.advance():
             index = self.count - len(self.waiting)
             yield self.restoration.finished(index, state, self.waiting.popleft())
@@ -85,6 +92,7 @@ class Run:
     def state(self) -> dict[str, Any]:
         """All that the frames to come depend on beside clip and restoration, tensors and numbers: for `resume`."""
         return self.carried | {
+            "lanes": self.lanes,
             "evaluations": self.evaluations,
             "decoded": self.restoration.decoded.state(),
             "steps": [None if one.step is None else one.step._asdict() for one in self.waiting],
@@ -105,7 +113,7 @@ class Run:
 
         Raises: UserError if the clip has fewer frames than had been taken.
         """
-        self.evaluations = state["evaluations"]
+        self.lanes, self.evaluations = state["lanes"], state["evaluations"]
         self.ties.resume(state["links"])
         self.shot = self.restoration.shot(state["shot"]["number"], state["shot"]["start"])
         self.shot.resume(state["shot"])
