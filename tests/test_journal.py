@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from warped_diffusion.models import embedded
 from warped_diffusion.models.embedded import EmbeddedDenoiser
 from warped_diffusion.options import Options
 from warped_diffusion.restore_video import restore_video
+from warped_diffusion.video import VideoWriter
 from warped_diffusion.video.lossless import read_lossless, write_lossless
 
 COUNT, SIZE, STEPS, LANES = 24, (16, 20), 3, 3
@@ -138,6 +140,32 @@ def test_what_is_broken_off_goes_on_and_is_the_same(folder, tmp_path):
     assert same_clip(first, second)
     assert same_clip(tmp_path / "beside.mp4", tmp_path / "beside-2.mp4")
     assert not list(tmp_path.glob("*.journal"))
+
+
+@pytest.mark.parametrize("bad", [3, COUNT])
+def test_what_cannot_be_encoded_is_told_by_whoever_restores_and_the_same_command_goes_on(
+    folder, tmp_path, monkeypatch, bad
+):
+    """Frames are encoded by a second thread: its error comes out all the same, also that of the last frame."""
+    restore(folder, tmp_path / "whole.mp4")
+    write = VideoWriter.write
+
+    def failing(self, frame):
+        assert threading.current_thread() is not threading.main_thread()
+        if self.written == bad - 1:
+            raise UserError("out.mp4 cannot be written: no room")
+        write(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoWriter, "write", failing)
+        with pytest.raises(UserError, match="no room"):
+            restore(folder, tmp_path / "out.mp4")
+    assert {path.name for path in tmp_path.iterdir()} <= {"whole.mp4", "out.mp4.journal"}
+    if bad == COUNT:
+        assert restore(folder, tmp_path / "out.mp4").resumed == COUNT
+    else:
+        restore(folder, tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_other_options_and_another_input_are_named_and_refused(folder, tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -45,8 +45,7 @@ class Footage:
         limits: Limits = USUAL,
     ) -> None:
         self.source, self.bounds, self.masks = source, bounds, masks
-        self._open = partial(open_masked, source, source=masks, grow=options.rim[0])
-        self._open = partial(self._open, frame_rate=frame_rate, limits=limits)
+        self._grow, self._frame_rate, self._limits = options.rim[0], frame_rate, limits
         self.video = self.open(stack)
         self.options = replace(options, cuts=_within(options.cuts, self.video.reader))
         """Cuts are counted from the first frame wanted."""
@@ -56,7 +55,9 @@ class Footage:
 
     def open(self, stack: ExitStack, bounds: Bounds | None = None, masked: bool = True) -> MaskedVideo:
         """The frames once more, or others of the file, with their masks if they are wanted."""
-        return self._open(self.bounds if bounds is None else bounds, stack=stack, masked=masked)
+        bounds = self.bounds if bounds is None else bounds
+        rate, limits = self._frame_rate, self._limits
+        return open_masked(self.source, bounds, self.masks, self._grow, stack, masked, rate, limits)
 
     @cached_property
     def settings(self) -> Settings:

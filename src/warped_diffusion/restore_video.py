@@ -15,7 +15,7 @@ from warped_diffusion.errors import NotFiniteError, ShapeError, UserError
 from warped_diffusion.footage import Footage, restore_masked
 from warped_diffusion.holes import Holes
 from warped_diffusion.interrupts import Interrupts
-from warped_diffusion.journal import Journal, Track
+from warped_diffusion.journal import Journal
 from warped_diffusion.masked_video import ALPHA, Bounds, MaskedVideo, MaskSource, Pad, open_masked
 from warped_diffusion.masks import Box
 from warped_diffusion.options import Options, settled
@@ -27,6 +27,7 @@ from warped_diffusion.tasks import enlarge, make_task
 from warped_diffusion.video import (
     USUAL,
     VISUALLY_LOSSLESS,
+    Behind,
     Limits,
     PictureWriter,
     VideoReader,
@@ -102,60 +103,74 @@ def restore_video(
     """
     options = settled(replace(options or Options(), **keywords))  # type: ignore[arg-type]
     masks = MaskSource(mask, mask_box, track_mask, pad)
+    further = {"range": _range(bounds), "mask": mask, "mask_box": mask_box, "track_mask": track_mask, "pad": pad}
     with ExitStack() as stack:
         footage = Footage(Path(source), options, bounds, masks, stack, frame_rate, limits)
-        named, options, video, size = options, footage.options, footage.video, footage.size
-        reader, runs = video.reader, 1 if compare is None else 2
-        further = {"range": _range(bounds), "mask": mask, "mask_box": mask_box, "track_mask": track_mask, "pad": pad}
-        how = {"codec": codec, "quality": quality, "comment": describe(named, **further)}
-        how |= {"alpha": reader.has_alpha and mask != ALPHA, "overwrite": overwrite}
+        reader = footage.video.reader
+        how = {"codec": codec, "quality": quality, "alpha": reader.has_alpha and mask != ALPHA}
+        how["comment"] = describe(footage.options, **further)
         journal = stack.enter_context(Journal(Path(target), kept))
         journal.open(footage.settings)
         how["overwrite"] = overwrite = overwrite or journal.placing
-        writer = open_output(target, reader, size, partial=journal.partial(Path(target)), **how)  # type: ignore[arg-type]
+        partial = journal.partial(Path(target))
+        writer = open_output(target, reader, footage.size, partial=partial, **how)  # type: ignore[arg-type]
         stack.enter_context(writer)
         if apart and (parts := divide(footage, journal)):
             raise Divided(parts)
-        opacity = _opacity(video, size, stack) if writer.keeps_alpha else None
-        begin(reader.frames_expected and reader.frames_expected * options.steps * runs)
+        begin(reader.frames_expected and reader.frames_expected * options.steps * (1 if compare is None else 2))
         interrupts, resumed = stack.enter_context(Interrupts()), journal.count
-        if journal.parts:
-            clock = Clock(joined(footage, journal, kept, progress, interrupts))
-        else:
-            track = journal.track("restored", footage.bits)
-            clock = Clock(restore_masked(video, options, progress, track, interrupts))
-        comparison = None
+        clock = Clock(_restored(footage, journal, kept, progress, interrupts))
+        beside = None
         if compare is not None:
-            inputs, alone = (footage.open(stack, masked=n > 0) for n in range(2))
-            comparison = Comparison(inputs, alone, options, size, progress, journal.track("alone", footage.bits))
-        strips = None
-        count = 0
-        with _keeping(writer, journal, reader.start):
-            for frame in clock:
-                count += 1
-                writer.write(frame if opacity is None else torch.cat([frame, next(opacity)]))
-                if comparison is None or compare is None:
-                    continue
-                strip = comparison.strip(frame)
-                if strips is None:
-                    whole, place = (strip.shape[-2], strip.shape[-1]), journal.partial(Path(compare))
-                    strips = VideoWriter(compare, reader, whole, overwrite=overwrite, partial=place)
-                    stack.enter_context(strips)
-                strips.write(strip)
-            journal.place()
-        warnings = filter(None, (reader.warning, video.warning, writer.warning))
-    return Result(count, clock.seconds, "; ".join(warnings) or None, resumed)
+            beside = Comparison(Path(compare), footage, journal, progress, overwrite, stack)
+        _write(clock, footage, writer, journal, beside, stack)
+        warnings = filter(None, (reader.warning, footage.video.warning, writer.warning))
+    return Result(writer.written, clock.seconds, "; ".join(warnings) or None, resumed)
+
+
+def _restored(
+    footage: Footage, journal: Journal, kept: Kept, progress: Progress, interrupts: Interrupts
+) -> Iterator[Tensor]:
+    """The restored frames of the clip, in one piece or joined from its parts."""
+    if journal.parts:
+        return joined(footage, journal, kept, progress, interrupts)
+    track = journal.track("restored", footage.bits)
+    return restore_masked(footage.video, footage.options, progress, track, interrupts)
+
+
+def _write(
+    frames: Iterable[Tensor],
+    footage: Footage,
+    writer: VideoWriter | PictureWriter,
+    journal: Journal,
+    beside: "Comparison | None",
+    stack: ExitStack,
+) -> None:
+    """All frames, each encoded while the next ones are restored; then the journal is told that they are."""
+    opacity = _opacity(footage.video, footage.size, stack) if writer.keeps_alpha else None
+    with Behind(writer.write) as write, _keeping(writer, write, journal, footage.video.reader.start):
+        for frame in frames:
+            write(frame if opacity is None else torch.cat([frame, next(opacity)]))
+            if beside is not None:
+                beside.add(frame)
+        write.finish()
+        if beside is not None:
+            beside.finish()
+        journal.place()
 
 
 @contextmanager
-def _keeping(writer: VideoWriter | PictureWriter, journal: Journal, start: int) -> Iterator[None]:
-    """If a frame turns out to be no numbers, those written are kept under a name that says so.
+def _keeping(writer: VideoWriter | PictureWriter, write: Behind, journal: Journal, start: int) -> Iterator[None]:
+    """If a frame turns out to be no numbers, those before it are kept under a name that says so.
 
+    Args:
+        write: hands frames to the writer.
     Raises: NotFiniteError with the frame's number in the file, of which `start` is the first.
     """
     try:
         yield
     except NotFiniteError as error:
+        write.finish()
         kept = None
         if writer.written:
             ending = f".first-{writer.written}-frames{writer.path.suffix}"
@@ -238,20 +253,45 @@ class Clock:
 
 
 class Comparison:
-    """The same clip beside itself: the input (enlarged), each frame alone, restored."""
+    """The same clip beside itself, in a file: the input (enlarged), each frame alone, restored.
+
+    Args:
+        path: of the file.
+        footage: the clip, opened twice more.
+        journal: of the restored clip; it keeps what is restored here as well.
+        overwrite: replace a file that exists.
+        stack: closes what is opened, and puts the file into its place if all goes well.
+    """
 
     def __init__(
-        self,
-        inputs: MaskedVideo,
-        alone: MaskedVideo,
-        options: Options,
-        size: tuple[int, int],
-        progress: Progress,
-        track: Track,
+        self, path: Path, footage: Footage, journal: Journal, progress: Progress, overwrite: bool, stack: ExitStack
     ) -> None:
-        self.size, self.inputs = size, inputs.frames
-        self.label = "input" if inputs.size == size else "input, bicubic"
-        self.alone = restore_masked(alone, replace(options, noise="resample", guidance="none"), progress, track)
+        self.path, self.like, self.size = path, footage.video.reader, footage.size
+        self._partial, self._overwrite, self._stack = journal.partial, overwrite, stack
+        self._write: Behind | None = None
+        inputs, alone = (footage.open(stack, masked=n > 0) for n in range(2))
+        self.inputs = inputs.frames
+        self.label = "input" if inputs.size == self.size else "input, bicubic"
+        options, track = (
+            replace(footage.options, noise="resample", guidance="none"),
+            journal.track("alone", footage.bits),
+        )
+        self.alone = restore_masked(alone, options, progress, track)
+
+    def add(self, restored: Tensor) -> None:
+        """The next frame."""
+        strip = self.strip(restored)
+        if self._write is None:
+            size = (strip.shape[-2], strip.shape[-1])
+            partial = self._partial(self.path)
+            writer = VideoWriter(self.path, self.like, size, overwrite=self._overwrite, partial=partial)
+            self._write = self._stack.enter_context(Behind(self._stack.enter_context(writer).write))
+        self._write(strip)
+
+    def finish(self) -> None:
+        """Wait until all is written."""
+        if self._write is not None:
+            self._write.finish()
 
     def strip(self, restored: Tensor) -> Tensor:
         """(3, H, W'): the next frame of each, labelled."""

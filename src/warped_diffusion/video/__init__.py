@@ -1,5 +1,6 @@
 """Videos and sequences of pictures in and out through PyAV, as streams of frames in [0, 1]; masks in; film strips."""
 
+from warped_diffusion.video.behind import Behind
 from warped_diffusion.video.color import to_opacity
 from warped_diffusion.video.encoding import CODECS, VISUALLY_LOSSLESS
 from warped_diffusion.video.limits import USUAL, Limits
@@ -16,6 +17,7 @@ __all__ = [
     "USUAL",
     "VISUALLY_LOSSLESS",
     "AlphaChannel",
+    "Behind",
     "Limits",
     "MaskFile",
     "PictureWriter",
