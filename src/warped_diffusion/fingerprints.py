@@ -47,8 +47,8 @@ def described(options: Options, bounds: Bounds, masks: MaskSource) -> Settings:
         known = fingerprint(options.model, str(options.task))
     except OSError as error:
         raise UserError(f"{options.model} cannot be read: {error.strerror}") from error
-    # A hub's model is told by its name: before it is downloaded nothing else is known of it.
-    chosen["model"] = known if known and known.startswith("sha256 ") else options.model
+    # A hub's model keeps its name, and may be another one tomorrow.
+    chosen["model"] = f"{options.model}, {known}" if known and known.startswith("revision ") else known or options.model
     made_with = {"warped-diffusion": version("warped-diffusion"), "torch": torch.__version__}
     return {name.replace("_", "-"): _plain(value) for name, value in (chosen | made_with).items()}
 

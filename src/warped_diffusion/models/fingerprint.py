@@ -4,6 +4,7 @@ from pathlib import Path
 
 from warped_diffusion.digests import digest
 from warped_diffusion.models.model import BY_PRIOR, MODELS, WEIGHTS, is_checkpoint
+from warped_diffusion.models.pretrained.hub import revision
 
 
 def fingerprint(model: object, task: str) -> str | None:
@@ -22,14 +23,5 @@ def fingerprint(model: object, task: str) -> str | None:
     path = Path(model)
     if path.exists():
         return digest(path)
-    return _revision(str(model)) if is_checkpoint(model) else None
-
-
-def _revision(name: str) -> str | None:
-    """The hub's name of what was downloaded last."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
-    found = try_to_load_from_cache(name, "model_index.json")
-    return f"revision {Path(found).parent.name}" if isinstance(found, str) else None
+    known = revision(str(model)) if is_checkpoint(model) else None
+    return f"revision {known}" if known else None

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from warped_diffusion.errors import UserError
+from warped_diffusion.models.pretrained.hub import revision
 from warped_diffusion.models.pretrained.options import PretrainedOptions, choose_dtype
 
 FAMILIES = {
@@ -83,7 +84,7 @@ def _read(source: str | Path, name: str) -> dict[str, Any]:
         from huggingface_hub import hf_hub_download
 
         try:
-            file = hf_hub_download(str(source), name)
+            file = hf_hub_download(str(source), name, revision=revision(str(source)))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"there is no folder {str(source)!r}, and the model hub does not give a model of that name here "
@@ -117,7 +118,8 @@ def _folder(source: str | Path, index: Mapping[str, Any], options: PretrainedOpt
     from diffusers import DiffusionPipeline
 
     try:
-        return Path(DiffusionPipeline.download(source, use_safetensors=_safe(options), **_left_out(index)))
+        given = {"use_safetensors": _safe(options), "revision": revision(str(source))} | _left_out(index)
+        return Path(DiffusionPipeline.download(source, **given))
     except TROUBLE as error:
         raise _cannot_load(source, error, options) from error
 
