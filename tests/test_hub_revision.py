@@ -1,4 +1,4 @@
-"""A model of the hub keeps its name when it is replaced there: its commit is told, and a run keeps to the one it began with.
+"""A model of the hub keeps its name when it is replaced: its commit is told, and a run keeps to the one it began with.
 
 The hub is a folder as its library keeps it, models--owner--name with refs/main and snapshots/COMMIT, and no network.
 """
