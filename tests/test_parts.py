@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from tests.models.tiny import tiny_denoiser
 from tests.test_batch import options_of
 from warped_diffusion import batch, parts
-from warped_diffusion.batch import Division, Outcome, clips_of, exit_code, in_turn, restore_many
+from warped_diffusion.batch import Division, Outcome, clips_of, died, exit_code, in_turn, restore_many
 from warped_diffusion.models import embedded
 from warped_diffusion.parts import Part, _grouped
 from warped_diffusion.storage import _send, place
@@ -50,7 +50,7 @@ def dividing(work, clips) -> Iterator[Outcome]:
         if outcome.state == "stopped":
             break
         queue += division.after(outcome)
-    yield from division.stopped()
+    yield from division.unfinished()
 
 
 @pytest.fixture
@@ -165,6 +165,31 @@ def test_what_was_stopped_goes_on_in_the_middle_of_a_part_and_whoever_goes_on(fo
     outcomes_of(folder, "whole", in_turn)
     assert (folder / "out" / "a.mp4").read_bytes() == (folder / "whole" / "a.mp4").read_bytes()
     assert not list((folder / "out").glob("*.journal"))
+
+
+def test_a_part_that_costs_every_worker_costs_none_of_the_whole_clip(folder):
+    """Its worker is lost as often as it is tried: the clip is not tried after it, and what others finished is kept."""
+    worked = []
+
+    def dying(work, clips):
+        def until_dead(clip):
+            worked.append(clip.part and clip.part.first)
+            return died(clip, "was lost 4 times") if clip.part and clip.part.first == 4 else work(clip)
+
+        return dividing(until_dead, clips)
+
+    outcomes = outcomes_of(folder, "out", dying)
+    assert worked == [None, 0, 4, 8]
+    assert [outcome.state for outcome in outcomes] == ["divided", "restored", "failed", "restored", "failed"]
+    assert outcomes[-1].is_final
+    assert outcomes[-1].note.startswith("frames 4 to 7: its process was lost 4 times")
+    assert outcomes[-1].note.endswith("parts that are finished are kept: the same command goes on from there")
+    assert exit_code(outcome for outcome in outcomes if outcome.is_final) == 1
+    again: list[int] = []
+    assert told(outcomes_of(folder, "out", progress=again.append)) == THREE
+    assert [count for count in again if count > 1][:1] == [8]  # told at once of what was finished
+    outcomes_of(folder, "whole", in_turn)
+    assert (folder / "out" / "a.mp4").read_bytes() == (folder / "whole" / "a.mp4").read_bytes()
 
 
 def test_what_was_begun_in_one_piece_is_not_divided(folder):

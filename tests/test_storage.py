@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.models.tiny import tiny_denoiser
 from tests.test_batch import options_of, states, write_clip
+from tests.test_cli import frames_of
 from warped_diffusion import storage
-from warped_diffusion.batch import LOG, clips_of, restore_many
+from warped_diffusion.batch import LOG, Clip, clips_of, restore_many
 from warped_diffusion.errors import UserError
 from warped_diffusion.models import embedded
+from warped_diffusion.restoration import Restoration
 from warped_diffusion.restore_video import restore_video
 from warped_diffusion.storage import Mirror, at_hand, place, write_whole
 
@@ -76,6 +79,46 @@ def test_what_is_broken_off_is_gone_on_with_elsewhere(remote, weights, tmp_path)
     assert result.resumed >= 11 - 8
     assert target.read_bytes() == (weights / "unbroken.mp4").read_bytes()
     assert names(remote) == ["a.mp4"]
+
+
+def test_of_a_clip_that_a_model_fails_in_the_frames_before_are_sent(remote, weights, monkeypatch):
+    """They lay beside the result, in a temporary folder that goes with the worker."""
+    write_clip(weights / "a.mp4", 0, count=12)
+    finished = Restoration.finished
+
+    def failing(self, index, state, waiting):
+        return finished(self, index, state * (torch.nan if index == 10 else 1), waiting)
+
+    monkeypatch.setattr(Restoration, "finished", failing)
+    asked, there = options_of(weights, lanes=1), "a.first-10-frames.mp4"
+    (outcome,) = restore_many([Clip(weights / "a.mp4", remote / "a.mp4")], remote, asked)
+    assert outcome.state == "refused"
+    assert f"frame 10 holds values that are not finite ({remote / there} has the frames before it)" in outcome.note
+    assert names(remote) == [there, LOG]
+    restore_video(weights / "a.mp4", weights / "good.mp4", bounds=(0, 10), **asked)
+    (weights / there).write_bytes((remote / there).read_bytes())
+    assert torch.equal(frames_of(weights / there), frames_of(weights / "good.mp4"))
+
+
+def test_a_result_that_cannot_be_sent_loses_nothing(remote, weights, monkeypatch):
+    write_clip(weights / "a.mp4", 0, count=12)
+    asked, send = options_of(weights, lanes=1), storage._send
+    clips = [Clip(weights / "a.mp4", remote / "a.mp4")]
+
+    def refusing(content, target):
+        if target.name == "a.mp4":
+            raise UserError(f"{target} cannot be written: no room")
+        send(content, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "_send", refusing)
+        (outcome,) = restore_many(clips, remote, asked)
+    assert outcome.state == "refused"
+    assert "no room" in outcome.note
+    done: list[int] = []
+    assert [one.state for one in restore_many(clips, remote, asked | {"progress": done.append})] == ["restored"]
+    assert done == []  # but for encoding and sending nothing was left to do
+    assert names(remote) == [".restored/a.mp4.json", "a.mp4", LOG]
 
 
 def test_a_mirror_sends_what_is_named_before_what_names_it_and_only_what_is_new(remote, tmp_path, monkeypatch):

@@ -62,6 +62,7 @@ class Outcome:
         frames, seconds: written and spent.
         note: a warning, or why it is not restored.
         details: of a fault of ours, the traceback.
+        lost: whether it cost its worker the life, for which it is not tried again.
     """
 
     clip: Clip
@@ -71,6 +72,7 @@ class Outcome:
     note: str = ""
     details: str = ""
     parts: tuple[Clip, ...] = ()
+    lost: bool = False
 
     @property
     def sentence(self) -> str:
@@ -93,11 +95,13 @@ class Division:
 
     def __init__(self) -> None:
         self._missing: dict[Clip, set[Clip]] = {}
+        self._lost: dict[Clip, Outcome] = {}
 
     def after(self, outcome: Outcome) -> list[Clip]:
         """The parts of a clip that was divided, or the clip once none of its parts is missing.
 
-        A part that was not restored is tried again by the clip, and what is wrong with it told as the clip's.
+        A part that was not restored is tried again by the clip, and what is wrong with it told as the clip's. One that
+        was lost with its worker is not, since it would cost the clip's, too: the clip stays among the `unfinished`.
         """
         whole = replace(outcome.clip, part=None, apart=False)
         if outcome.state == "divided":
@@ -106,14 +110,22 @@ class Division:
         if outcome.clip.part is None:
             self._missing.pop(whole, None)
             return []
-        if outcome.state != "stopped":
+        if outcome.lost:
+            self._lost.setdefault(whole, outcome)
+        elif outcome.state != "stopped":
             self._missing[whole].discard(outcome.clip)
         return [] if self._missing[whole] else [whole]
 
-    def stopped(self) -> list[Outcome]:
+    def unfinished(self) -> list[Outcome]:
         """Of the clips that were divided and not joined, when nothing more is begun."""
+        return [self._unfinished(whole) for whole in self._missing]
+
+    def _unfinished(self, whole: Clip) -> Outcome:
         note = "the parts that are finished are kept: the same command goes on from there"
-        return [Outcome(whole, "stopped", note=note) for whole in self._missing]
+        if whole not in self._lost:
+            return Outcome(whole, "stopped", note=note)
+        lost = self._lost[whole]
+        return Outcome(whole, "failed", note=f"{lost.clip.part}: {lost.note}; {note}", lost=True)
 
 
 def in_turn(work: Callable[[Clip], Outcome], clips: Sequence[Clip]) -> Iterator[Outcome]:
@@ -203,7 +215,7 @@ def restore_clip(clip: Clip, keywords: Mapping[str, Any], how: Settings) -> Outc
 
 def died(clip: Clip, how: str) -> Outcome:
     """Of a clip whose worker did not live to tell."""
-    return Outcome(clip, "failed", note=f"its process {how}: give fewer --jobs if memory was short")
+    return Outcome(clip, "failed", note=f"its process {how}: give fewer --jobs if memory was short", lost=True)
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:

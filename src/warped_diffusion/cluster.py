@@ -73,7 +73,7 @@ class Cluster:
                 if not stopping:
                     waiting |= {task.remote(work, clip, threads): clip for clip in following}
                 yield outcome
-            yield from division.stopped()
+            yield from division.unfinished()
 
     def _jobs(self, nodes: Sequence[dict[str, float]]) -> int:
         """Clips at the same time on each of the machines."""

@@ -1,5 +1,7 @@
 """The errors that this library raises on purpose; the command line turns each into one sentence."""
 
+from pathlib import Path
+
 
 class WarpedDiffusionError(Exception):
     """Anything this library reports by itself. A fault of ours unless it is a `UserError`: exit code 1."""
@@ -21,8 +23,8 @@ class NotFiniteError(UserError):
         kept: the file that has the frames before it, if there is one.
     """
 
-    def __init__(self, frame: int, kept: object = None) -> None:
-        self.frame = frame
+    def __init__(self, frame: int, kept: Path | None = None) -> None:
+        self.frame, self.kept = frame, kept
         earlier = "" if kept is None else f" ({kept} has the frames before it)"
         super().__init__(
             f"the model's result for frame {frame} holds values that are not finite{earlier}: try --dtype fp32 or "

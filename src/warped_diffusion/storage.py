@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
-from warped_diffusion.errors import UserError
+from warped_diffusion.errors import NotFiniteError, UserError
 
 Kept = Callable[[Path], None]
 """Told of a journal's folder whenever something new is safely in it."""
@@ -48,11 +48,12 @@ def at_hand(source: Path, target: Path, part: str = "") -> Iterator[tuple[Path, 
     """Both as local files: themselves, or copies in a private folder, of which the target's is sent when it is whole.
 
     What an earlier run sent of the target's journal is fetched; the third sends the folder that it is called with. If
-    that is gone in the end, it is removed where it was sent to, too.
+    that is gone in the end, it is removed where it was sent to, too. Of a clip that a model failed in, the frames that
+    were kept are sent.
 
     Args:
         part: the name of a folder within the journal, which is then all that is fetched and sent.
-    Raises: UserError where something cannot be fetched or sent.
+    Raises: UserError where something cannot be fetched or sent, NotFiniteError with the place of what was kept.
     """
     if isinstance(source, Path) and isinstance(target, Path):
         yield source, target, lambda _: None
@@ -71,15 +72,16 @@ def at_hand(source: Path, target: Path, part: str = "") -> Iterator[tuple[Path, 
         mirror.fetch(journal)
         try:
             yield given, here, mirror
+        except NotFiniteError as error:
+            kept = None if error.kept is None else _sent(error.kept, target.parent)
+            mirror.settle(journal)
+            raise NotFiniteError(error.frame, kept) from error
         except BaseException:
-            if not journal.exists():
-                mirror.remove()
+            mirror.settle(journal)
             raise
         if here.exists():
-            with here.open("rb") as whole:
-                _send(whole, target)
-        if not journal.exists():
-            mirror.remove()
+            _sent(here, target.parent)
+        mirror.settle(journal)
 
 
 class Mirror:
@@ -115,9 +117,9 @@ class Mirror:
             (self.folder / name).unlink(missing_ok=True)
         self._sent = now
 
-    def remove(self) -> None:
-        """Nothing is left to go on with."""
-        if self.folder.exists():
+    def settle(self, here: Path) -> None:
+        """Remove what was sent if it is gone here: then nothing is left to go on with."""
+        if not here.exists() and self.folder.exists():
             self.folder.fs.rm(self.folder.path, recursive=True)
 
 
@@ -136,6 +138,13 @@ def append(target: Path, text: str) -> None:
             return
         before = target.read_text() if target.exists() else ""
     write_whole(target, before + text)
+
+
+def _sent(here: Path, folder: Path) -> Path:
+    """Where a file is once it is sent to a folder, under its own name."""
+    with here.open("rb") as whole:
+        _send(whole, folder / here.name)
+    return folder / here.name
 
 
 def _names_others(file: Path) -> int:
