@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -96,6 +97,10 @@ class Cluster:
 def _connected(address: str) -> Iterator[Any]:
     """The library, in touch with a cluster until the context ends."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    if address.startswith("ray://") and _has_token():
+        os.environ.setdefault(
+            "RAY_AUTH_MODE", "token"
+        )  # of its own accord it is shown to clusters of this machine alone
     try:
         import ray
     except ImportError as error:
@@ -105,12 +110,19 @@ def _connected(address: str) -> Iterator[Any]:
         ray.init(address, log_to_driver=False, logging_level="warning", **here)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"the cluster {address} cannot be used: {error} Give local, auto or ray://HOST:PORT, and see that it runs"
+            f"the cluster {address} cannot be used: {error} Give local, auto or ray://HOST:PORT, see that it runs, and "
+            "where it has a token that this machine has it as well"
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _has_token() -> bool:
+    """Whether there is a token for clusters, wherever Ray looks for one."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _serve(work: Work, clip: Clip, threads: int) -> Outcome:
