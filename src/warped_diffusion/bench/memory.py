@@ -50,7 +50,8 @@ class LiveTensors(TorchDispatchMode):
 
     def _meet(self, values: Any) -> None:
         for value in tree_leaves(values):
-            if isinstance(value, torch.Tensor):
+            # A sparse one has no storage; those of its parts are met where it is made.
+            if isinstance(value, torch.Tensor) and value.layout == torch.strided:
                 self._count(value.untyped_storage())
         self.peak = max(self.peak, self.live)
 

@@ -54,7 +54,7 @@ def get_kernel(name: str) -> Kernel:
 
 
 AT_ONCE = 2**13
-"""Pixels whose weights are made together."""
+"""Pixels whose weights are made together on a CPU: what is made on the way stays in its cache."""
 
 
 class Warp:
@@ -206,9 +206,9 @@ def _gather_weights(positions: Tensor, scale: Tensor, inside: Tensor, size: tupl
     integer = torch.int32 if max(entries, height * width) < 2**31 else torch.int64
     index = torch.empty(entries, dtype=integer, device=positions.device)
     weight = torch.empty(entries, dtype=positions.dtype, device=positions.device)
+    at_once = AT_ONCE if positions.device.type == "cpu" else len(position)
     for count in taps.unique().tolist():
-        # Few at a time: what is made on the way stays in the cache, and fresh memory costs as much as the work.
-        for rows in (taps == count).nonzero()[:, 0].split(AT_ONCE) if count else ():
+        for rows in (taps == count).nonzero()[:, 0].split(at_once) if count else ():
             x, weight_x = _axis_weights(position[rows, 0], scale[rows, 0], width, count, kernel)
             y, weight_y = _axis_weights(position[rows, 1], scale[rows, 1], height, count, kernel)
             group_index = (y * width).to(integer)[:, :, None] + x.to(integer)[:, None, :]
