@@ -5,9 +5,9 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from warped_diffusion.errors import UserError
 from warped_diffusion.models import PretrainedOptions, is_checkpoint
@@ -26,7 +26,11 @@ def loading(options: Options) -> Iterator[None]:
         raise _too_little("to load the model", _of_the_model(options), error) from error
 
 
-def sampling(frames: Iterator[Tensor], options: Options, lanes: int) -> Iterator[Tensor]:
+Frame = TypeVar("Frame")
+"""Whatever stands for one."""
+
+
+def sampling(frames: Iterator[Frame], options: Options, lanes: int) -> Iterator[Frame]:
     """The frames as they are sampled, `lanes` at a time.   Raises: UserError where memory does not suffice."""
     ways = [f"--lanes 1, not {lanes},"] if lanes > 1 else []
     ways += ["--guidance denoised"] if options.guidance == "network" else []

@@ -51,8 +51,8 @@ class Options:
         steps: denoiser evaluations a frame.
         solver: a name in `diffusion.SOLVERS`.
         flow: a name in `estimators.ESTIMATORS`, or "auto": RAFT where it can be had on a GPU, else "refined".
-        lanes: the most frames in one batch of the denoiser, or "auto": on a CPU by their size, elsewhere found by trying,
-            and never more than memory holds.
+        lanes: the most frames in one batch of the denoiser, or "auto": on a CPU by their size, elsewhere found by
+            trying, and never more than memory holds.
         seed: of all randomness; the same seed gives the same clip on any device, to rounding.
         shot: number of the first shot. Noise is keyed by (seed, shot), so a later shot of a clip can be restored alone.
         cuts: "auto" for shots that are found from the frames, "none", or the first frames of new shots, counted from 0.

@@ -22,8 +22,8 @@ from warped_diffusion.diffusion import (
     project,
     some_levels,
 )
-from warped_diffusion.diffusion.lanes import Need, fastest, free_memory, is_tried
 from warped_diffusion.diffusion.contract import Condition, Denoiser
+from warped_diffusion.diffusion.lanes import Need, fastest, free_memory, is_tried
 from warped_diffusion.errors import NotFiniteError, ShapeError, UserError
 from warped_diffusion.estimators import estimate_around, estimate_pair, get_estimator
 from warped_diffusion.flow import (
@@ -183,7 +183,7 @@ class Restoration:
 
     @cached_property
     def lanes(self) -> int:
-        """Frames in one batch, as asked. "auto": as memory allows, on a CPU by their size, elsewhere by trying, once."""
+        """Frames in one batch, as asked; "auto" on a CPU by their size, elsewhere by trying, and as memory allows."""
         if self.options.lanes != "auto":
             return self._usual_lanes
         free, cells = free_memory(self.device), math.prod(self.canvas.grid)
